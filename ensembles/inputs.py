@@ -1,0 +1,83 @@
+"""What a user hands over: checked once, at the door, with errors that name the argument."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["as_labels", "as_samples"]
+
+
+def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return samples as a new float64 array [n, ...]; integers and float32 are converted.
+
+    Parameters
+    ----------
+    x : array [n, ...]
+        Samples, at least one.
+    name : str
+        The argument's name, for errors.
+    like : tuple of int, optional
+        The sample shape that the training set has.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For no samples, complex or non-numeric values, NaN or inf, or another sample shape.
+    """
+    array = _as_real(x, name)
+    if array.ndim < 2:
+        raise ValueError(f"{name} must be [n, d] or [n, spatial axes, channels], found shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} must hold at least one sample, found shape {array.shape}")
+    if like is not None and array.shape[1:] != like:
+        raise ValueError(f"{name} must hold samples of the training shape {like}, found {array.shape[1:]}")
+    return array
+
+
+def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:
+    """Return labels as a new float64 array [n, k].
+
+    Parameters
+    ----------
+    y : array [n, k]
+        One row of targets for each sample.
+    n : int
+        Number of samples.
+    width : int or None
+        k as the output representation asks for it; None: any.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For integer class labels, another length or width, complex or non-numeric values, NaN or inf.
+    """
+    raw = np.asarray(y)
+    if raw.ndim == 1 and raw.dtype.kind in "iub":
+        raise ValueError(
+            f"y must be targets [n, k], found {raw.dtype} class labels of shape {raw.shape}: "
+            "pass hf.one_hot(y, k) for k classes, or y[:, None] to regress on the numbers"
+        )
+    array = _as_real(raw, "y")
+    if array.ndim != 2:
+        raise ValueError(f"y must be targets [n, k], found shape {array.shape}: one output is y[:, None]")
+    if len(array) != n:
+        raise ValueError(f"x and y must have the same length, found {n} samples and {len(array)} labels")
+    if array.shape[1] == 0:
+        raise ValueError(f"y must have at least one column, found shape {array.shape}")
+    if width is not None and array.shape[1] != width:
+        raise ValueError(
+            f"y must have {width} columns, the dimension of the output representation, found {array.shape[1]}"
+        )
+    return array
+
+
+def _as_real(values: Any, name: str) -> np.ndarray:
+    raw = np.asarray(values)
+    if raw.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be real numbers, found dtype {raw.dtype}")
+    array = raw.astype(np.float64)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"{name} must be finite: found {int(bad.sum())} NaN or inf entries, the first at index {first}")
+    return array

@@ -1,0 +1,281 @@
+"""The kernel recursion on one tile, in JAX: squared distances and the NTK, layer by layer.
+
+The state behind a layer holds D = E[(u - v)^2], S = E[(u + v)^2] and Theta for every pair of a sample of the
+first batch and one of the second, and the variances q1, q2. Its layout is one of
+    flat      [n1, n2]            behind Flatten or GlobalAvgPool, or for inputs [n, d];
+    diagonal  [n1, n2, *shape]    positions p = p' only: all that Flatten needs, unless a pooling comes first;
+    pairs     [n1, n2, *shape, *shape]   every position of the first with every position of the second.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from haarflow.kernels.architecture import (
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Residual,
+)
+from haarflow.kernels.duals import DUALS
+
+__all__ = ["distances", "flat_state", "layout", "run"]
+
+
+class State(NamedTuple):
+    """What is known behind a layer; q1, q2 have the tile's rank, with size 1 along the other's axes."""
+
+    D: Array
+    S: Array
+    theta: Array
+    q1: Array
+    q2: Array
+    rank: int  # number of spatial axes of one sample, 0 when flat
+    paired: bool  # pairs layout
+
+
+class Spreads(NamedTuple):
+    """Per pooling layer, mean over window pairs of E[(u_p - u_p')^2] within one sample, tile-shaped."""
+
+    first: tuple[Array, ...]
+    second: tuple[Array, ...]
+
+
+def layout(layers: tuple[Layer, ...], rank: int) -> str:
+    """Return "flat", "diagonal" or "pairs": the cheapest layout that the network's poolings allow."""
+    if rank == 0 or isinstance(layers[0], Flatten):
+        return "flat"
+    for layer in layers:
+        if isinstance(layer, Flatten):
+            return "diagonal"
+        if layer.kind in ("pool", "collapse"):
+            return "pairs"
+    raise ValueError("the network never removes the spatial axes")
+
+
+def flat_state(D: Array, S: Array, q1: Array, q2: Array) -> State:
+    """Begin from flat inputs' squared distances D, S [n1, n2] and variances q1 [n1], q2 [n2]."""
+    return State(D, S, jnp.zeros_like(D), q1[:, None], q2[None, :], 0, False)
+
+
+def distances(x1: Array, x2: Array, paired: bool) -> State:
+    """Begin from images x1 [n1, *shape, C], x2 [n2, *shape, C]; D comes from differences, never from a Gram."""
+    rank, channels = x1.ndim - 2, x1.shape[-1]
+    between = tuple(range(2, 2 + rank)) if paired else ()
+    a = jnp.expand_dims(x1, (1, *(axis + rank for axis in between)))
+    b = jnp.expand_dims(x2, (0, *between))
+
+    def mean_square(term: Array) -> Array:
+        return jnp.sum(term**2, axis=-1) / channels
+
+    # A loop over channels keeps the [.., C] differences from ever being formed.
+    D: Array | float = 0.0
+    S: Array | float = 0.0
+    for c in range(channels):
+        D = D + (a[..., c] - b[..., c]) ** 2
+        S = S + (a[..., c] + b[..., c]) ** 2
+    D, S = jnp.asarray(D) / channels, jnp.asarray(S) / channels
+    return State(D, S, jnp.zeros_like(D), mean_square(a), mean_square(b), rank, paired)
+
+
+def _linear(layer: Dense | Conv, state: State) -> State:
+    if isinstance(layer, Conv):
+        state = _box(layer, state)
+    weight, bias = layer.W_std**2, layer.b_std**2
+    D, S = weight * state.D, weight * state.S + 4 * bias
+    theta = weight * state.theta + (S - D) / 4
+    return state._replace(D=D, S=S, theta=theta, q1=weight * state.q1 + bias, q2=weight * state.q2 + bias)
+
+
+def _shift(values: Array, axes: tuple[int, ...], offset: tuple[int, int], radius: int) -> Array:
+    # The window of a padded array that is displaced by offset; the two image axes recur in pairs layout.
+    for axis, step in zip(axes, offset * (len(axes) // 2), strict=True):
+        start = radius + step
+        values = jax.lax.slice_in_dim(values, start, start + values.shape[axis] - 2 * radius, axis=axis)
+    return values
+
+
+def _box(layer: Conv, state: State) -> State:
+    """Average over the filter's offsets, applied to p and p' together."""
+    radius = layer.size // 2
+    first, second = (2, 3), ((4, 5) if state.paired else (2, 3))
+    joint = (2, 3, 4, 5) if state.paired else (2, 3)
+
+    def pad(values: Array, axes: tuple[int, ...]) -> Array:
+        widths = [(radius, radius) if axis in axes else (0, 0) for axis in range(values.ndim)]
+        if layer.padding == "CIRCULAR":
+            return jnp.pad(values, widths, mode="wrap")
+        return jnp.pad(values, widths)
+
+    D, S, theta = (pad(values, joint) for values in (state.D, state.S, state.theta))
+    q1, q2 = pad(state.q1, first), pad(state.q2, second)
+    if layer.padding == "SAME" and state.paired:
+        # Where one of the two positions lies outside, u - v is the other one alone.
+        outside1 = 1 - pad(jnp.ones_like(state.q1[:1]), first)
+        outside2 = 1 - pad(jnp.ones_like(state.q2[:, :1]), second)
+        rim = q1 * outside2 + outside1 * q2
+        D, S = D + rim, S + rim
+
+    def mean(values: Array, axes: tuple[int, ...]) -> Array:
+        total = sum(_shift(values, axes, offset, radius) for offset in layer.offsets)
+        return jnp.asarray(total) / len(layer.offsets)
+
+    return state._replace(
+        D=mean(D, joint), S=mean(S, joint), theta=mean(theta, joint), q1=mean(q1, first), q2=mean(q2, second)
+    )
+
+
+def _window_mean(values: Array, axes: tuple[int, ...], size: int) -> Array:
+    # Descending, so that splitting an axis leaves the earlier ones in place.
+    for axis in sorted(axes, reverse=True):
+        shape = values.shape
+        split = (*shape[:axis], shape[axis] // size, size, *shape[axis + 1 :])
+        values = values.reshape(split).mean(axis=axis + 1)
+    return values
+
+
+def _pool(layer: Layer, state: State, spreads: Spreads | None, seen: list[Array]) -> State:
+    """Average over windows (AvgPool) or the whole image (GlobalAvgPool), in p and p' independently."""
+    rank = state.rank
+    first = tuple(range(2, 2 + rank))
+    second = tuple(range(2 + rank, 2 + 2 * rank))
+    whole = isinstance(layer, GlobalAvgPool)
+
+    def mean(values: Array, axes: tuple[int, ...]) -> Array:
+        present = tuple(axis for axis in axes if values.shape[axis] > 1)
+        if isinstance(layer, AvgPool):
+            return _window_mean(values, present, layer.size)
+        return values.mean(axis=axes)
+
+    joint = first + second
+    D, S, theta = (mean(values, joint) for values in (state.D, state.S, state.theta))
+    q1, q2 = mean(state.q1, joint), mean(state.q2, joint)
+    if spreads is None:  # a sample with itself: its own spread stands on the diagonal p = p'
+        own = _own_spread(D, 0 if whole else rank)
+        seen.append(own)
+        spread1 = spread2 = own
+        if not whole:
+            spread1 = jnp.expand_dims(own, second)
+            spread2 = jnp.expand_dims(own, first)
+    else:
+        spread1, spread2 = spreads.first[len(seen)], spreads.second[len(seen)]
+        seen.append(spread1)
+    # The distance of two means: the mean distance less the mean spread within each (energy distance).
+    within = (spread1 + spread2) / 2
+    D, S = D - within, S - within
+    q1, q2 = q1 - spread1 / 2, q2 - spread2 / 2
+    # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
+    noise = 16 * jnp.finfo(D.dtype).eps * (q1 + q2 + within)
+    D, S = jnp.where(noise > D, 0, D), jnp.where(noise > S, 0, S)
+    return State(D, S, theta, q1, q2, 0 if whole else rank, not whole)
+
+
+def _own_spread(D: Array, rank: int) -> Array:
+    if rank == 0:
+        return D
+    shape = D.shape[2 : 2 + rank]
+    size = 1
+    for side in shape:
+        size *= side
+    square = D.reshape(*D.shape[:2], size, size)
+    return jnp.diagonal(square, axis1=2, axis2=3).reshape(*D.shape[:2], *shape)
+
+
+def _flatten(state: State) -> State:
+    axes = tuple(range(2, state.D.ndim))
+    if state.paired:
+        shape = state.D.shape[2 : 2 + state.rank]
+
+        def aligned(values: Array) -> Array:
+            full = jnp.broadcast_to(values, (*values.shape[:2], *shape, *shape))
+            return _own_spread(full, state.rank)
+
+        axes = tuple(range(2, 2 + state.rank))
+        D, S, theta, q1, q2 = (aligned(v) for v in (state.D, state.S, state.theta, state.q1, state.q2))
+    else:
+        D, S, theta, q1, q2 = state.D, state.S, state.theta, state.q1, state.q2
+    return State(*(values.mean(axis=axes) for values in (D, S, theta, q1, q2)), 0, False)
+
+
+def _walk(
+    layers: tuple[Layer, ...], state: State, spreads: Spreads | None, seen: list[Array], needed: int
+) -> State:
+    for layer in layers:
+        if isinstance(layer, (Dense, Conv)):
+            state = _linear(layer, state)
+        elif type(layer) in DUALS:
+            dual = DUALS[type(layer)]
+            D, S, slope = dual.pair(layer, state.D, state.S, state.q1, state.q2)
+            q1, q2 = dual.marginal(layer, state.q1), dual.marginal(layer, state.q2)
+            state = state._replace(D=D, S=S, theta=state.theta * slope, q1=q1, q2=q2)
+        elif isinstance(layer, Residual):
+            branch = _walk(layer.branch, state, spreads, seen, needed)
+            parts = (a + b for a, b in zip(state[:5], branch[:5], strict=True))
+            state = State(*parts, state.rank, state.paired)
+        elif isinstance(layer, Flatten):
+            state = _flatten(state) if state.rank else state
+        elif len(seen) < needed:
+            state = _pool(layer, state, spreads, seen)
+        else:
+            state = _plain_pool(layer, state)
+    return state
+
+
+def _plain_pool(layer: Layer, state: State) -> State:
+    """Pool where no nonlinearity follows: K and Theta are all that is needed, variances are not."""
+    zero = jnp.zeros_like(state.theta)
+    spread = jnp.zeros((1, 1, *(1,) * (0 if isinstance(layer, GlobalAvgPool) else 2 * state.rank)), zero.dtype)
+    return _pool(layer, state, Spreads((spread,), (spread,)), [])
+
+
+def _pools_before_a_nonlinearity(layers: tuple[Layer, ...]) -> int:
+    count, pools = 0, 0
+    for layer in layers:
+        pools += isinstance(layer, (AvgPool, GlobalAvgPool))
+        nonlinear = (layer, *layer.branch) if isinstance(layer, Residual) else (layer,)
+        if any(type(part) in DUALS for part in nonlinear):
+            count = pools
+    return count
+
+
+def run(layers: tuple[Layer, ...], x1: Array, x2: Array, paired: bool) -> tuple[Array, Array]:
+    """Run the recursion on images and return K, Theta [n1, n2]."""
+    needed = _pools_before_a_nonlinearity(layers)
+    spreads = Spreads((), ())
+    if needed:
+        first, second = _spreads(layers, x1, needed), _spreads(layers, x2, needed)
+        rank = x1.ndim - 2
+        spreads = Spreads(
+            tuple(_tiled(s, 1, 0, rank) for s in first), tuple(_tiled(s, 0, rank, 0) for s in second)
+        )
+    return finish(layers, distances(x1, x2, paired), spreads)
+
+
+def finish(layers: tuple[Layer, ...], state: State, spreads: Spreads) -> tuple[Array, Array]:
+    """Walk all layers from a state and return K, Theta [n1, n2]."""
+    state = _walk(layers, state, spreads, [], len(spreads.first))
+    return (state.S - state.D) / 4, state.theta
+
+
+def _tiled(spread: Array, batch: int, before: int, after: int) -> Array:
+    # [n, *shape] -> the tile's rank, with size 1 along the other sample's axes.
+    shape = spread.shape[1:]
+    if shape:
+        spread = spread.reshape(spread.shape[0], *(1,) * before, *shape, *(1,) * after)
+    return jnp.expand_dims(spread, batch)
+
+
+def _spreads(layers: tuple[Layer, ...], x: Array, needed: int) -> list[Array]:
+    """Return each pooling's spread within every sample [n, ...], from the sample's tile with itself."""
+
+    def one(sample: Array) -> list[Array]:
+        seen: list[Array] = []
+        _walk(layers, distances(sample[None], sample[None], True), None, seen, needed)
+        return [spread[0, 0] for spread in seen[:needed]]
+
+    return jax.vmap(one)(x)
