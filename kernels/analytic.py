@@ -11,6 +11,7 @@ from jax import Array
 from haarflow.kernels import recursion
 from haarflow.kernels.architecture import Layer, Sequential
 from haarflow.kernels.backend import check_dtype, precision, to_numpy
+from haarflow.kernels.nearby import close_pairs, interpolate
 from haarflow.kernels.pair import KernelPair
 
 __all__ = ["AnalyticKernel", "analytic"]
@@ -28,6 +29,15 @@ def _flat_tile(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Arr
 @partial(jax.jit, static_argnums=(0, 3))
 def _image_tile(layers: tuple[Layer, ...], x1: Array, x2: Array, paired: bool) -> tuple[Array, Array]:
     return recursion.run(layers, x1, x2, paired)
+
+
+@partial(jax.jit, static_argnums=0)
+def _aligned_tile(layers: tuple[Layer, ...], x1: Array, x2: Array) -> tuple[Array, Array]:
+    def one(a: Array, b: Array) -> tuple[Array, Array]:
+        K, theta = recursion.run(layers, a[None], b[None], True)
+        return K[0, 0], theta[0, 0]
+
+    return jax.vmap(one)(x1, x2)
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,25 @@ class AnalyticKernel:
             K, theta = _flat_tile(layers, *_flat_distances(a, b))
         else:
             K, theta = _image_tile(layers, a, b, kind == "pairs")
-        return to_numpy(K), to_numpy(theta)
+        values = to_numpy(K), to_numpy(theta)
+        if recursion.pools_before_a_nonlinearity(layers):
+            self._mend_nearby(a, b, values)
+        return values
+
+    def _mend_nearby(self, a: np.ndarray, b: np.ndarray, values: tuple[np.ndarray, np.ndarray]) -> None:
+        D, _, q1, q2 = _flat_distances(a.reshape(len(a), -1), b.reshape(len(b), -1))
+        rows, columns, ratio = close_pairs(D, q1, q2)
+
+        def evaluate(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+            size = _power_of_two(len(x1))
+            parts = _aligned_tile(self.architecture.layers, _fill(x1, size), _fill(x2, size))
+            return np.stack([to_numpy(part)[: len(x1)] for part in parts])
+
+        for k in range(0, len(rows), len(a)):  # a tile's worth at a time
+            i, j = rows[k : k + len(a)], columns[k : k + len(a)]
+            found = interpolate(evaluate, a[i], b[j], ratio[k : k + len(a)])
+            for matrix, part in zip(values, found, strict=True):
+                matrix[i, j] = part
 
 
 def analytic(architecture: Sequential, dtype: str = "float64") -> AnalyticKernel:

@@ -24,7 +24,7 @@ from haarflow.kernels.architecture import (
 )
 from haarflow.kernels.duals import DUALS
 
-__all__ = ["distances", "flat_state", "layout", "run"]
+__all__ = ["Spreads", "State", "distances", "finish", "flat_state", "layout", "pools_before_a_nonlinearity", "run"]
 
 
 class State(NamedTuple):
@@ -233,7 +233,8 @@ def _plain_pool(layer: Layer, state: State) -> State:
     return _pool(layer, state, Spreads((spread,), (spread,)), [])
 
 
-def _pools_before_a_nonlinearity(layers: tuple[Layer, ...]) -> int:
+def pools_before_a_nonlinearity(layers: tuple[Layer, ...]) -> int:
+    """Count the poolings that a nonlinearity follows: behind them, variances and distances are needed."""
     count, pools = 0, 0
     for layer in layers:
         pools += isinstance(layer, (AvgPool, GlobalAvgPool))
@@ -245,7 +246,7 @@ def _pools_before_a_nonlinearity(layers: tuple[Layer, ...]) -> int:
 
 def run(layers: tuple[Layer, ...], x1: Array, x2: Array, paired: bool) -> tuple[Array, Array]:
     """Run the recursion on images and return K, Theta [n1, n2]."""
-    needed = _pools_before_a_nonlinearity(layers)
+    needed = pools_before_a_nonlinearity(layers)
     spreads = Spreads((), ())
     if needed:
         first, second = _spreads(layers, x1, needed), _spreads(layers, x2, needed)

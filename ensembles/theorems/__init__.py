@@ -1,1 +1,23 @@
-"""Theorems."""
+"""The theorems, one file each, entered into one registry; every one has a negative control that must fail."""
+
+from haarflow.theorems import peer, t1_kernels, t2_commutation, t3_equivariance
+from haarflow.theorems.registry import THEOREMS, Measurement, Theorem, Verdict, plan, run, theorem
+from haarflow.theorems.report import write_report
+from haarflow.theorems.workloads import Workload, standard_workloads
+
+__all__ = [
+    "THEOREMS",
+    "Measurement",
+    "Theorem",
+    "Verdict",
+    "Workload",
+    "peer",
+    "plan",
+    "run",
+    "standard_workloads",
+    "t1_kernels",
+    "t2_commutation",
+    "t3_equivariance",
+    "theorem",
+    "write_report",
+]

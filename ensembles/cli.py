@@ -1,0 +1,137 @@
+"""The command line: haarflow verify, haarflow store, haarflow --version."""
+
+import time
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Exact predictions of infinitely wide deep ensembles trained with data augmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+store_app = typer.Typer(help="Look after a store of Gram matrices and eigendecompositions.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+_StorePath = Annotated[Path, typer.Argument(help="The store's folder.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"haarflow {version('haarflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Exact predictions of infinitely wide deep ensembles trained with data augmentation."""
+
+
+@app.command()
+def verify(
+    theorems: Annotated[list[str] | None, typer.Argument(help="Such as T1 T3; default all.")] = None,
+    report: Annotated[Path, typer.Option(help="Folder for table, figures and HDF5.")] = Path("haarflow-report"),
+    seed: Annotated[int, typer.Option(help="Of samples and N(0, 1) inputs.")] = 0,
+) -> None:
+    """Verify the theorems numerically, each with a negative control; exit with 1 when a verdict fails."""
+    from haarflow.progress import progress_bar
+    from haarflow.theorems import plan, standard_workloads, write_report
+    from haarflow.theorems.registry import Verdict
+    from haarflow.theorems.report import verdict_table
+
+    console = Console()
+    if report.exists() and not report.is_dir():
+        raise typer.BadParameter(f"{report} is a file; the report needs a folder", param_hint="--report")
+    try:
+        jobs = plan(theorems, standard_workloads(seed))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="THEOREMS") from error
+    start = time.monotonic()
+    verdicts, skipped = [], set()
+    with progress_bar(None) as progress:
+        for done, (entry, workload) in enumerate(jobs):
+            if progress is not None:
+                progress("verifying", done, len(jobs))
+            measurement = entry.measure(workload)
+            if measurement is None:
+                skipped.add(entry.name)
+            else:
+                verdicts.append(Verdict(entry, workload, measurement))
+    console.print(verdict_table(verdicts))
+    for name in sorted(skipped):
+        console.print(f"{name} was left out: neural-tangents is not installed (see the README)", markup=False)
+    paths = write_report(verdicts, report)
+    failed = sum(not verdict.holds for verdict in verdicts)
+    elapsed = timedelta(seconds=round(time.monotonic() - start))
+    console.print(f"{len(verdicts) - failed} of {len(verdicts)} verdicts hold, in {elapsed}")
+    console.print("report: " + ", ".join(str(path) for path in paths), markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@store_app.command("ls")
+def store_ls(path: _StorePath) -> None:
+    """List the store's entries."""
+    from haarflow.kernels import Store
+
+    table = Table("kind", "architecture", "samples", "dtype", "size", "made")
+    for entry in _open(Store, path).entries():
+        key = entry.key or {}
+        size = f"{entry.bytes / 1e6:.1f} MB"
+        fields = [str(key.get(name, "")) for name in ("architecture", "samples", "dtype")]
+        table.add_row(entry.kind, *fields, size, str(entry.created or ""))
+    Console().print(table)
+
+
+@store_app.command("check")
+def store_check(path: _StorePath) -> None:
+    """Verify every entry's checksum and contents; exit with 1 when something is damaged."""
+    from haarflow.kernels import Store
+
+    console = Console()
+    damaged = checked = 0
+    for entry, problem in _open(Store, path).check():
+        checked += 1
+        if problem:
+            damaged += 1
+            console.print(f"{entry.path}: {problem}", markup=False, soft_wrap=True)
+    console.print(f"{checked} files checked, {damaged} damaged or foreign")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@store_app.command("prune")
+def store_prune(
+    path: _StorePath,
+    kind: Annotated[str | None, typer.Option(help='Only this kind, "gram" or "spectrum".')] = None,
+    damaged: Annotated[bool, typer.Option(help="Only damaged entries and left-over temporary files.")] = False,
+) -> None:
+    """Remove entries."""
+    from haarflow.kernels import Store
+
+    for removed in _open(Store, path).prune(kind=kind, damaged=damaged):
+        Console().print(f"removed {removed}", markup=False, soft_wrap=True)
+
+
+def _open(store: type, path: Path):  # type: ignore[no-untyped-def]  # the class is imported late
+    try:
+        return store(path, create=False)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="PATH") from error
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,132 @@
+"""One registry of theorems: each says what it claims, measures it, and measures it again where it must fail."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from haarflow.theorems.workloads import Workload
+
+__all__ = ["THEOREMS", "Measurement", "Theorem", "Verdict", "plan", "run", "theorem"]
+
+Measure = Callable[[Workload], "Measurement | None"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one theorem measured on one workload.
+
+    Attributes
+    ----------
+    residual : float
+        What the theorem says is 0, at most.
+    control : float
+        The same with the theorem's condition broken.
+    broken : str
+        What was broken.
+    curves : dict of str to array
+        Everything a figure needs.
+    """
+
+    residual: float
+    control: float
+    broken: str
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """An entry of the registry: `bound` holds for residuals, every control must exceed `floor`."""
+
+    name: str
+    statement: str
+    source: str
+    bound: float
+    floor: float
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A theorem on a workload, measured."""
+
+    theorem: Theorem
+    workload: Workload
+    measurement: Measurement
+
+    @property
+    def holds(self) -> bool:
+        """Whether the residual is within its bound and the negative control is not."""
+        m = self.measurement
+        return bool(m.residual <= self.theorem.bound and m.control > self.theorem.floor)
+
+
+THEOREMS: dict[str, Theorem] = {}
+
+
+def theorem(name: str, statement: str, source: str, bound: float, floor: float) -> Callable[[Measure], Measure]:
+    """Enter a measuring function into the registry.
+
+    Parameters
+    ----------
+    name : str
+        Its short name, such as "T3".
+    statement, source : str
+        What is claimed, and by whom.
+    bound, floor : float
+        The residual is at most `bound`, the negative control more than `floor`.
+    """
+
+    def enter(measure: Measure) -> Measure:
+        THEOREMS[name] = Theorem(name, statement, source, bound, floor, measure)
+        return measure
+
+    return enter
+
+
+def plan(names: Sequence[str] | None, workloads: Sequence[Workload]) -> list[tuple[Theorem, Workload]]:
+    """Return the theorems to be run, each with its workloads.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Default all.
+    workloads : sequence of Workload
+        Default all is chosen by the caller.
+
+    Raises
+    ------
+    ValueError
+        For a theorem that is not in the registry.
+    """
+    for name in names or ():
+        if name not in THEOREMS:
+            raise ValueError(f"theorem must be one of {sorted(THEOREMS)}, found {name!r}")
+    chosen = [THEOREMS[name] for name in sorted(names or THEOREMS)]
+    return [(entry, workload) for entry in chosen for workload in workloads]
+
+
+def run(name: str, workloads: Sequence[Workload]) -> Iterator[Verdict]:
+    """Measure one theorem on workloads, with its negative control.
+
+    Parameters
+    ----------
+    name : str
+        Such as "T3".
+    workloads : sequence of Workload
+        See `haarflow.theorems.workloads`.
+
+    Yields
+    ------
+    Verdict
+        One for each workload the theorem applies to.
+
+    Raises
+    ------
+    ValueError
+        For a theorem that is not in the registry.
+    """
+    for entry, workload in plan([name], workloads):
+        measurement = entry.measure(workload)
+        if measurement is not None:
+            yield Verdict(entry, workload, measurement)

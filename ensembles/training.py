@@ -1,0 +1,105 @@
+"""From a posed problem to spectra: assemble, merge coinciding samples, factorise; or read them from a store."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from haarflow import solvers
+from haarflow.groups import Representation, coincidences
+from haarflow.kernels import KERNEL_VERSION, Kernel, Store, digest_array, orbit_gram
+from haarflow.kernels.orbits import OrbitGram, Progress
+from haarflow.reduction import Problem, distinct_basis
+
+__all__ = ["train"]
+
+
+def train(
+    kernel: Kernel,
+    problem: Problem,
+    irreps: Sequence[Representation],
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[solvers.Spectrum], float]:
+    """Return the spectrum of each irrep's block, and the mean of Theta(x_i, x_i).
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Of the network.
+    problem : Problem
+        Training set and action.
+    irreps : sequence of Representation
+        Blocks asked for.
+    store : Store, optional
+        Where Gram blocks and eigendecompositions are looked up first, and kept.
+    progress : callable, optional
+        progress(label, done, total).
+
+    Notes
+    -----
+    Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep; none of it for what the store has.
+    """
+    found = coincidences(problem.action, problem.x)
+    bases = [distinct_basis(found, irrep) for irrep in irreps]
+    key = _key(kernel, problem, irreps)
+    spectra: list[solvers.Spectrum] = []
+    kept = store.get("spectrum", key) if store else None
+    if kept is not None:
+        for i, basis in enumerate(bases):
+            spectra.append(
+                solvers.Spectrum(
+                    kept[f"eigenvalues_{i}"],
+                    kept[f"eigenvectors_{i}"],
+                    basis,
+                    float(kept["bound"]),
+                    problem.size,
+                )
+            )
+        return spectra, float(kept["mean_diagonal"])
+    gram = _gram(kernel, problem, irreps, key, store, progress)
+    arrays = {"bound": np.float64(gram.bound), "mean_diagonal": np.float64(gram.mean_diagonal)}
+    for i, (block, basis) in enumerate(zip(gram.blocks, bases, strict=True)):
+        if progress is not None:
+            progress("eigendecomposition", i, len(bases))
+        spectrum = solvers.eigendecompose(block, basis, scale=gram.bound, size=problem.size)
+        arrays[f"eigenvalues_{i}"], arrays[f"eigenvectors_{i}"] = spectrum.eigenvalues, spectrum.eigenvectors
+        spectra.append(spectrum)
+    if progress is not None:
+        progress("eigendecomposition", len(bases), len(bases))
+    if store:
+        store.put("spectrum", key, arrays)
+    return spectra, gram.mean_diagonal
+
+
+def _gram(
+    kernel: Kernel,
+    problem: Problem,
+    irreps: Sequence[Representation],
+    key: dict[str, Any],
+    store: Store | None,
+    progress: Progress | None,
+) -> OrbitGram:
+    kept = store.get("gram", key) if store else None
+    if kept is not None:
+        blocks = tuple(kept[f"block_{i}"] for i in range(len(irreps)))
+        return OrbitGram(blocks, float(kept["bound"]), float(kept["mean_diagonal"]))
+    gram = orbit_gram(kernel, problem.action, problem.x, irreps, progress)
+    if store:
+        arrays = {f"block_{i}": block for i, block in enumerate(gram.blocks)}
+        scalars = {"bound": np.float64(gram.bound), "mean_diagonal": np.float64(gram.mean_diagonal)}
+        store.put("gram", key, {**arrays, **scalars})
+    return gram
+
+
+def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Representation]) -> dict[str, Any]:
+    return {
+        "architecture": kernel.content_key,
+        "action": problem.action.digest,
+        "reduction": problem.reduction,
+        "irreps": " ".join(irrep.digest for irrep in irreps),
+        "samples": len(problem.x),
+        "data": digest_array(problem.x),
+        "dtype": kernel.dtype,
+        "kernel_version": KERNEL_VERSION,
+    }

@@ -1,0 +1,159 @@
+"""Analytic kernels against the recursion in 50-digit arithmetic and against neural-tangents."""
+
+import importlib
+
+import numpy as np
+import pytest
+from haarflow import kernels
+from networks import NETWORKS, PEERLESS
+from oracles import mp_kernel
+
+POOLED = [name for name in NETWORKS if name.startswith("pool")]
+CHEAP = ["relu", "relu without bias", "smooth before relu"]
+
+
+def relative(found, exact):
+    return float(abs(found.item() - exact) / abs(exact))
+
+
+def pair(shape, distance, seed=0):
+    rng = np.random.default_rng(seed)
+    x, step = rng.standard_normal((2, 1, *shape))
+    return x, x + distance * step / np.linalg.norm(step)
+
+
+def errors(name, x1, x2, dtype="float64"):
+    network, _ = NETWORKS[name]
+    found = kernels.analytic(network, dtype)(x1, x2)
+    exact = mp_kernel(network, x1[0], x2[0])
+    return [relative(value, truth) for value, truth in zip(found, exact, strict=True)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_distinct_points_against_mpmath(name):
+    x1, x2 = np.random.default_rng(1).standard_normal((2, 1, *NETWORKS[name][1]))
+    assert max(errors(name, x1, x2)) < 1e-13
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_coincident_points_against_mpmath(name):
+    x1, x2 = pair(NETWORKS[name][1], 0.0)
+    assert max(errors(name, x1, x2)) < 1e-13
+
+
+@pytest.mark.parametrize("distance", [1e-12, 1e-8, 1e-6, 1e-4, 1e-3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nearly_coincident_points_against_mpmath(name, distance):
+    x1, x2 = pair(NETWORKS[name][1], distance)
+    assert max(errors(name, x1, x2)) < 1e-11
+
+
+@pytest.mark.parametrize("distance", [1e-10, 1e-5])
+@pytest.mark.parametrize("name", CHEAP)
+def test_nearly_antipodal_points_against_mpmath(name, distance):
+    x1, x2 = pair(NETWORKS[name][1], distance)
+    network = NETWORKS[name][0]
+    scale = kernels.analytic(network)(x1)
+    found = kernels.analytic(network)(x1, -x2)
+    exact = mp_kernel(network, x1[0], -x2[0])
+    for value, truth, unit in zip(found, exact, scale, strict=True):
+        assert abs(value.item() - float(truth)) < 1e-14 * unit.item()
+
+
+@pytest.mark.parametrize("name", [*CHEAP, "circular gap", "same flatten"])
+def test_parallel_inputs_against_mpmath(name):
+    x, _ = pair(NETWORKS[name][1], 0.0)
+    for factor in (1 + 1e-9, 1.001, 3.0):
+        assert max(errors(name, x, factor * x)) < 1e-11
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_float32(name):
+    x1, x2 = np.random.default_rng(1).standard_normal((2, 1, *NETWORKS[name][1])).astype("float32")
+    assert max(errors(name, x1, x2, "float32")) < 1e-5
+    assert max(errors(name, x1, x1, "float32")) < 1e-5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_blank_inputs_without_bias_are_finite(name):
+    network, shape = NETWORKS[name]
+    blank = np.zeros((1, *shape))
+    half = np.random.default_rng(0).standard_normal((1, *shape))
+    half[:, : shape[0] // 2] = 0
+    x = np.concatenate([blank, half])
+    for part in kernels.analytic(network)(x):
+        assert np.isfinite(part).all()
+        assert np.array_equal(part, part.T)
+
+
+@pytest.mark.parametrize("name", ["relu without bias", "leaky relu", "circular gap"])
+def test_blank_inputs_without_bias_against_mpmath(name):
+    shape = NETWORKS[name][1]
+    half = np.random.default_rng(0).standard_normal((1, *shape))
+    half[:, : shape[0] // 2] = 0
+    assert max(errors(name, half, half)) < 1e-12
+
+
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - PEERLESS))
+def test_distinct_points_against_neural_tangents(name):
+    kernels_nt = _neural_tangents()
+    network, shape = NETWORKS[name]
+    x1, x2 = np.random.default_rng(2).standard_normal((2, 3, *shape))
+    theirs = kernels.from_neural_tangents(kernels_nt(network), key=name)(x1, x2)
+    for ours, other in zip(kernels.analytic(network)(x1, x2), theirs, strict=True):
+        assert np.max(np.abs(ours - other)) < 1e-12 * np.max(np.abs(other))
+
+
+def _neural_tangents():
+    try:
+        kernels.neural_tangents()
+    except ImportError as missing:
+        pytest.skip(str(missing))
+    return lambda network: kernels.to_neural_tangents(network)[2]
+
+
+def test_tiles_do_not_show():
+    network = NETWORKS["relu"][0]
+    x = np.random.default_rng(0).standard_normal((1001, 6))
+    kernel = kernels.analytic(network)
+    whole = kernel(x)
+    assert whole.ntk.shape == (1001, 1001)
+    for i, j in ((0, 1000), (511, 512), (1000, 1000), (700, 3)):
+        alone = kernel(x[i : i + 1], x[j : j + 1])
+        assert whole.ntk[i, j] == pytest.approx(alone.ntk.item(), rel=1e-14)
+        assert whole.nngp[i, j] == pytest.approx(alone.nngp.item(), rel=1e-14)
+
+
+def test_ragged_sizes_share_compilations():
+    module = importlib.import_module("haarflow.kernels.analytic")
+    network = NETWORKS["relu"][0]
+    kernel = kernels.analytic(network)
+    x = np.random.default_rng(0).standard_normal((1001, 6))
+    kernel(x)
+    before = module._flat_tile._cache_size()
+    for n in (1000, 990, 777, 513):
+        kernel(x[:n])
+    assert module._flat_tile._cache_size() == before
+
+
+def test_inputs_are_refused_by_name():
+    kernel = kernels.analytic(NETWORKS["circular gap"][0])
+    x = np.zeros((2, 4, 4, 1))
+    with pytest.raises(ValueError, match="x1 must be real"):
+        kernel(x.astype(complex))
+    with pytest.raises(ValueError, match="x2 must hold samples of x1's shape"):
+        kernel(x, np.zeros((2, 5, 5, 1)))
+    with pytest.raises(ValueError, match="needs images"):
+        kernel(np.zeros((2, 16)))
+    with pytest.raises(ValueError, match='dtype must be "float64" or "float32"'):
+        kernels.analytic(NETWORKS["relu"][0], "float16")
+    with pytest.raises(TypeError, match="architecture must be"):
+        kernels.analytic("resnet")
+
+
+def test_results_are_writable_numpy():
+    pair = kernels.analytic(NETWORKS["relu"][0], "float32")(np.eye(6))
+    for part in pair:
+        assert type(part) is np.ndarray
+        assert part.dtype == np.float32
+        assert part.flags.writeable

@@ -1,0 +1,74 @@
+"""Architectures: every wrong composition is refused with a sentence that says what would be right."""
+
+import pytest
+from haarflow import kernels as k
+
+WRONG = [
+    (lambda: k.Sequential(), "at least one layer"),
+    (lambda: k.Sequential(k.Dense(), k.Relu()), "must end in Dense"),
+    (lambda: k.Sequential(k.Conv(3), k.GlobalAvgPool()), "must end in Dense"),
+    (lambda: k.Sequential(k.Flatten(), k.Conv(3), k.Flatten(), k.Dense()), "needs spatial axes"),
+    (lambda: k.Sequential(k.Dense(), k.AvgPool(2), k.Dense()), "needs spatial axes"),
+    (lambda: k.Sequential(k.Conv(3), k.Relu(), k.Dense()), "needs flat inputs"),
+    (lambda: k.Sequential(k.Relu(), k.Dense()), "must follow a linear layer"),
+    (lambda: k.Sequential(k.Dense(), k.Relu(), k.Erf(), k.Dense()), "must follow a linear layer"),
+    (lambda: k.Sequential(k.Residual(k.Dense()), k.Dense()), "must follow a linear layer"),
+    (lambda: k.Sequential(k.Dense(), k.Relu(), k.Residual(k.Dense()), k.Dense()), "must follow a linear layer"),
+    (lambda: k.Residual(k.Dense(), k.Relu()), "must end in Dense or Conv"),
+    (lambda: k.Residual(k.Relu(), k.AvgPool(2), k.Conv(3)), "same widths"),
+    (lambda: k.Dense(W_std=-1.0), "W_std must be finite and >= 0, found -1.0"),
+    (lambda: k.Dense(b_std=float("nan")), "b_std must be finite"),
+    (lambda: k.Conv(2), "size must be a positive odd integer, found 2"),
+    (lambda: k.Conv(3, padding="VALID"), "padding must be one of"),
+    (lambda: k.Conv(3, support=((0, 2),)), "support must be distinct offsets"),
+    (lambda: k.Conv(3, support=((0, 0), (0, 0))), "support must be distinct offsets"),
+    (lambda: k.AvgPool(0), "size must be a positive integer"),
+    (lambda: k.LeakyRelu(float("inf")), "slope must be finite"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG)
+def test_wrong_compositions(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_something_that_is_no_layer():
+    with pytest.raises(TypeError, match="made of layers"):
+        k.Sequential(k.Dense(), "relu")
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (k.Sequential(k.Dense()), (4, 4, 1), "Dense needs flat inputs"),
+        (k.Sequential(k.Conv(3), k.Flatten(), k.Dense()), (16,), "Conv needs images"),
+        (k.Sequential(k.Conv(3), k.AvgPool(2), k.Flatten(), k.Dense()), (5, 5, 1), "sides that 2 divides, found 5 x 5"),
+        (k.Sequential(k.GlobalAvgPool(), k.Dense()), (16,), "needs spatial axes"),
+        (k.Sequential(k.Dense()), (), "one number a sample"),
+    ],
+)
+def test_samples_that_do_not_fit(network, shape, message):
+    with pytest.raises(ValueError, match=message):
+        network.check(shape)
+
+
+def test_key_is_stable_and_tells_networks_apart():
+    networks = [
+        k.Sequential(k.Dense(2**0.5), k.Relu(), k.Dense()),
+        k.Sequential(k.Dense(2**0.5), k.Erf(), k.Dense()),
+        k.Sequential(k.Dense(2**0.5, 0.1), k.Relu(), k.Dense()),
+        k.Sequential(k.Conv(3), k.Flatten(), k.Dense()),
+        k.Sequential(k.Conv(3, "CIRCULAR"), k.Flatten(), k.Dense()),
+        k.Sequential(k.Conv(3, support=((0, 0),)), k.Flatten(), k.Dense()),
+    ]
+    assert len({network.key for network in networks}) == len(networks)
+    assert k.Sequential(k.Dense(1, 0)).key == k.Sequential([k.Dense(1.0, 0.0)]).key
+    everything = [(i, j) for i in (1, 0, -1) for j in (1, 0, -1)]
+    full = k.Sequential(k.Conv(3, support=everything), k.Flatten(), k.Dense())
+    assert full.key == networks[3].key
+
+
+def test_sequential_unpacks():
+    inner = k.Sequential(k.Dense(2.0), k.Relu(), k.Dense())
+    assert k.Sequential(inner, k.Relu(), k.Dense()).layers == (*inner.layers, k.Relu(), k.Dense())
