@@ -347,7 +347,7 @@ def _read_idx(folder: Path, name: str, axes: int) -> np.ndarray:
     wanted, header = bytes([0, 0, 8, axes]), 4 + 4 * axes
     if content[:4] != wanted:
         raise ValueError(
-            f"{path} must start with the IDX magic number {wanted.hex()}, found {content[:4].hex()}"
+            f"{path} must start with the IDX magic number {wanted.hex()}, found {content[:4].hex()!r}"
         )
     if len(content) < header:
         raise ValueError(f"{path} must have a header of {header} bytes, found {len(content)}")
@@ -355,8 +355,7 @@ def _read_idx(folder: Path, name: str, axes: int) -> np.ndarray:
     size = 1
     for side in sides:
         size *= side
-    if len(content) - header != size:
-        raise ValueError(
-            f"{path} must hold {size} bytes for its shape {sides}, found {len(content) - header}"
-        )
+    body = len(content) - header
+    if body != size:
+        raise ValueError(f"{path} must hold {size} bytes for its shape {sides}, found {body}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sides)

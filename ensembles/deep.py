@@ -262,7 +262,7 @@ class DeepEnsemble:
                     values = spectrum.predict(flat, self._filter, times, fitted.rate, labels, fitted.ridge)
                     values = values.reshape(len(times), -1, d, labels.shape[1])
                     mean[:, rows] += np.einsum("tmda,akd->tmk", values, part.isometries)
-        cut = sum(s.cut(self._filter, times, fitted.rate, fitted.ridge) for s in spectra)
+        cut = sum(s.cut(times, fitted.rate, fitted.ridge) for s in spectra)
         law = Law(times, mean, sum(s.unresolved for s in spectra), np.asarray(cut))
         if law.cut.any():
             warnings.warn(

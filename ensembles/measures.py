@@ -100,8 +100,7 @@ def orbit_error(
     wanted = stacked[start][None]
     if matrices is not None:
         wanted = _apply(wanted, matrices)
-    worst = np.linalg.norm(stacked - wanted, axis=-1).max(axis=0)
-    return _ratio(worst, np.linalg.norm(stacked[start], axis=-1))
+    return _ratio(_norm(stacked - wanted).max(axis=0), _norm(stacked[start]))
 
 
 def orbit_mse(
@@ -312,6 +311,12 @@ def _apply(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Multiply [|G| or 1, ..., k] by [|G|, k, k], element by element of the group."""
     flat = vectors.reshape(len(vectors), -1, vectors.shape[-1])
     return (flat @ np.swapaxes(matrices, 1, 2)).reshape(len(matrices), *vectors.shape[1:])
+
+
+def _norm(vectors: np.ndarray) -> np.ndarray:
+    # Scaled, since squares of entries below 1e-162 vanish and a deviation would pass for none.
+    scale = np.maximum(np.abs(vectors).max(axis=-1), np.finfo(np.float64).tiny)
+    return scale * np.linalg.norm(vectors / scale[..., None], axis=-1)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

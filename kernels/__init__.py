@@ -1,6 +1,6 @@
-"""What is seen: architectures, their NNGP and NTK, and the orbit Gram."""
+"""What is seen: architectures, their NNGP and NTK, the orbit Gram, and the store that keeps it."""
 
-from haarflow.kernels.analytic import AnalyticKernel, analytic
+from haarflow.kernels.analytic import KERNEL_VERSION, AnalyticKernel, analytic
 from haarflow.kernels.architecture import (
     AvgPool,
     Conv,
@@ -15,9 +15,25 @@ from haarflow.kernels.architecture import (
     Sequential,
     Sin,
 )
+from haarflow.kernels.orbits import (
+    InvarianceReport,
+    Kernel,
+    OrbitGram,
+    check_invariance,
+    orbit_gram,
+    orbit_rows,
+)
 from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.store import Store, StoreError, StoreWarning, digest_array
+from haarflow.kernels.tangents import (
+    TangentKernel,
+    from_neural_tangents,
+    neural_tangents,
+    to_neural_tangents,
+)
 
 __all__ = [
+    "KERNEL_VERSION",
     "AnalyticKernel",
     "AvgPool",
     "Conv",
@@ -26,11 +42,25 @@ __all__ = [
     "Flatten",
     "Gelu",
     "GlobalAvgPool",
+    "InvarianceReport",
+    "Kernel",
     "KernelPair",
     "LeakyRelu",
+    "OrbitGram",
     "Relu",
     "Residual",
     "Sequential",
     "Sin",
+    "Store",
+    "StoreError",
+    "StoreWarning",
+    "TangentKernel",
     "analytic",
+    "check_invariance",
+    "digest_array",
+    "from_neural_tangents",
+    "neural_tangents",
+    "orbit_gram",
+    "orbit_rows",
+    "to_neural_tangents",
 ]

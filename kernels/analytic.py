@@ -14,7 +14,10 @@ from haarflow.kernels.backend import check_dtype, precision, to_numpy
 from haarflow.kernels.nearby import close_pairs, interpolate
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["AnalyticKernel", "analytic"]
+__all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
+
+# Part of every key in a store: raised whenever the values of any kernel change.
+KERNEL_VERSION = 1
 
 # Numbers of one state array that a tile may hold: large enough to keep the cores busy, small enough for caches.
 _FLAT_TILE = 512

@@ -92,42 +92,49 @@ def _linear(layer: Dense | Conv, state: State) -> State:
     return state._replace(D=D, S=S, theta=theta, q1=weight * state.q1 + bias, q2=weight * state.q2 + bias)
 
 
-def _shift(values: Array, axes: tuple[int, ...], offset: tuple[int, int], radius: int) -> Array:
-    # The window of a padded array that is displaced by offset; the two image axes recur in pairs layout.
-    for axis, step in zip(axes, offset * (len(axes) // 2), strict=True):
-        start = radius + step
-        values = jax.lax.slice_in_dim(values, start, start + values.shape[axis] - 2 * radius, axis=axis)
-    return values
-
-
 def _box(layer: Conv, state: State) -> State:
     """Average over the filter's offsets, applied to p and p' together."""
-    radius = layer.size // 2
     first, second = (2, 3), ((4, 5) if state.paired else (2, 3))
     joint = (2, 3, 4, 5) if state.paired else (2, 3)
+    values = {"D": state.D, "S": state.S, "theta": state.theta, "q1": state.q1, "q2": state.q2}
+    axes = {"D": joint, "S": joint, "theta": joint, "q1": first, "q2": second}
+    radius = layer.size // 2
+    if radius:
+        values = {name: _pad(layer, part, axes[name]) for name, part in values.items()}
+        if layer.padding == "SAME" and state.paired:
+            # Where one of the two positions lies outside, u - v is the other one alone.
+            outside1 = 1 - _pad(layer, jnp.ones_like(state.q1[:1]), first)
+            outside2 = 1 - _pad(layer, jnp.ones_like(state.q2[:, :1]), second)
+            rim = values["q1"] * outside2 + outside1 * values["q2"]
+            values["D"], values["S"] = values["D"] + rim, values["S"] + rim
+    return state._replace(**{name: _mean(layer, part, axes[name]) for name, part in values.items()})
 
-    def pad(values: Array, axes: tuple[int, ...]) -> Array:
-        widths = [(radius, radius) if axis in axes else (0, 0) for axis in range(values.ndim)]
-        if layer.padding == "CIRCULAR":
-            return jnp.pad(values, widths, mode="wrap")
-        return jnp.pad(values, widths)
 
-    D, S, theta = (pad(values, joint) for values in (state.D, state.S, state.theta))
-    q1, q2 = pad(state.q1, first), pad(state.q2, second)
-    if layer.padding == "SAME" and state.paired:
-        # Where one of the two positions lies outside, u - v is the other one alone.
-        outside1 = 1 - pad(jnp.ones_like(state.q1[:1]), first)
-        outside2 = 1 - pad(jnp.ones_like(state.q2[:, :1]), second)
-        rim = q1 * outside2 + outside1 * q2
-        D, S = D + rim, S + rim
+def _pad(layer: Conv, values: Array, axes: tuple[int, ...]) -> Array:
+    radius = layer.size // 2
+    widths = [(radius, radius) if axis in axes else (0, 0) for axis in range(values.ndim)]
+    return jnp.pad(values, widths, mode="wrap" if layer.padding == "CIRCULAR" else "constant")
 
-    def mean(values: Array, axes: tuple[int, ...]) -> Array:
-        total = sum(_shift(values, axes, offset, radius) for offset in layer.offsets)
-        return jnp.asarray(total) / len(layer.offsets)
 
-    return state._replace(
-        D=mean(D, joint), S=mean(S, joint), theta=mean(theta, joint), q1=mean(q1, first), q2=mean(q2, second)
-    )
+def _mean(layer: Conv, values: Array, axes: tuple[int, ...]) -> Array:
+    """Average displaced copies; `axes` are the image axes of p, or of p and p'."""
+    radius = layer.size // 2
+    vertical, horizontal = axes[::2], axes[1::2]
+
+    def displaced(part: Array, along: tuple[int, ...], step: int) -> Array:
+        for axis in along:
+            start = radius + step
+            part = jax.lax.slice_in_dim(part, start, start + part.shape[axis] - 2 * radius, axis=axis)
+        return part
+
+    if len(layer.offsets) == layer.size**2:  # the full square: one axis after the other
+        for along in (vertical, horizontal):
+            values = sum((displaced(values, along, step) for step in range(-radius, radius + 1)), jnp.zeros(()))
+    else:
+        values = sum(
+            (displaced(displaced(values, vertical, dy), horizontal, dx) for dy, dx in layer.offsets), jnp.zeros(())
+        )
+    return values / len(layer.offsets)
 
 
 def _window_mean(values: Array, axes: tuple[int, ...], size: int) -> Array:

@@ -1,0 +1,172 @@
+"""Named groups, and products of groups."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import permutations
+from math import prod
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from haarflow.groups.finite import FiniteGroup
+
+__all__ = [
+    "cyclic",
+    "dihedral",
+    "direct_product",
+    "icosahedral",
+    "octahedral",
+    "semidirect_product",
+    "symmetric",
+    "tetrahedral",
+    "translations",
+]
+
+
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or int(value) != value or value < 1:
+        raise ValueError(f"{name} must be a positive integer, found {value!r}")
+    return int(value)
+
+
+def cyclic(n: int) -> FiniteGroup:
+    """Return the rotations of a regular n-gon, C_n; element g is g steps.
+
+    Parameters
+    ----------
+    n : int
+        Order, >= 1.
+
+    Examples
+    --------
+    >>> from haarflow import groups
+    >>> int(groups.cyclic(4).table[3, 2])
+    1
+    """
+    steps = np.arange(_count(n, "n"))
+    return FiniteGroup(((steps[:, None] + steps) % n).astype(np.int32), f"C{n}")
+
+
+def dihedral(n: int) -> FiniteGroup:
+    """Return the symmetries of a regular n-gon, D_n of order 2n; element 2r + f is the flip^f, then r steps.
+
+    Parameters
+    ----------
+    n : int
+        Number of rotations, >= 1.
+    """
+    n = _count(n, "n")
+    r, f = np.divmod(np.arange(2 * n), 2)
+    # A flip in front of a rotation turns it around.
+    turned = (r[:, None] + np.where(f[:, None] == 1, -r, r)) % n
+    return FiniteGroup((2 * turned + (f[:, None] ^ f)).astype(np.int32), f"D{n}")
+
+
+def symmetric(n: int) -> FiniteGroup:
+    """Return all permutations of n things, S_n, in lexicographic order; (gh)(i) = g(h(i)).
+
+    Parameters
+    ----------
+    n : int
+        Number of things, 1 .. 6 (order 720).
+    """
+    n = _count(n, "n")
+    if n > 6:
+        raise ValueError(f"n must be at most 6 for symmetric(n), whose order is n!, found {n}")
+    elements = np.array(list(permutations(range(n))))
+    weights = n ** np.arange(n)
+    products = elements[:, elements]  # [g, h, i] = g(h(i))
+    codes = elements @ weights
+    order = np.argsort(codes)
+    return FiniteGroup(order[np.searchsorted(codes[order], products @ weights)].astype(np.int32), f"S{n}")
+
+
+@lru_cache
+def _polyhedral(letter: str, name: str) -> FiniteGroup:
+    matrices = Rotation.create_group(letter).as_matrix()
+    # Entries of the cube's rotations are integers; rounding noise would break exact coincidences.
+    whole = np.round(matrices)
+    matrices = np.where(np.abs(matrices - whole) < 1e-12, whole, matrices) + 0.0
+    return FiniteGroup.from_matrices(matrices, name)
+
+
+def tetrahedral() -> FiniteGroup:
+    """Return the 12 rotations of the tetrahedron, with `.matrices` [12, 3, 3]."""
+    return _polyhedral("T", "T")
+
+
+def octahedral() -> FiniteGroup:
+    """Return the 24 rotations of the cube, with `.matrices` [24, 3, 3]."""
+    return _polyhedral("O", "O")
+
+
+def icosahedral() -> FiniteGroup:
+    """Return the 60 rotations of the icosahedron, with `.matrices` [60, 3, 3]."""
+    return _polyhedral("I", "I")
+
+
+def translations(shape: Sequence[int]) -> FiniteGroup:
+    """Return the cyclic shifts of a grid; elements are shift vectors in C order.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Sides of the grid.
+    """
+    sides = tuple(_count(side, "every side in shape") for side in shape)
+    if not sides:
+        raise ValueError("shape must have at least one side, found none")
+    table = np.zeros((1, 1), np.int32)
+    for side in sides:
+        table = _product_table(table, cyclic(side).table)
+    return FiniteGroup(table, "T" + "x".join(map(str, sides)))
+
+
+def direct_product(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
+    """Return a x b; element g * b.order + h is the pair (g, h).
+
+    Parameters
+    ----------
+    a, b : FiniteGroup
+        The factors.
+    """
+    return FiniteGroup(_product_table(a.table, b.table), f"{a.name} x {b.name}")
+
+
+def semidirect_product(normal: FiniteGroup, acting: FiniteGroup, automorphisms: Any) -> FiniteGroup:
+    """Return the pairs (n, h) with (n, h)(m, k) = (n a_h(m), h k), numbered n * |H| + h.
+
+    Parameters
+    ----------
+    normal, acting : FiniteGroup
+        N, and H that acts on it.
+    automorphisms : int array [|H|, |N|]
+        automorphisms[h, n] is the number of a_h(n).
+
+    Raises
+    ------
+    ValueError
+        Where a_h is no automorphism of N, or h -> a_h no homomorphism.
+    """
+    maps = np.asarray(automorphisms)
+    shape = (acting.order, normal.order)
+    if maps.shape != shape or maps.dtype.kind not in "iu":
+        raise ValueError(f"automorphisms must be element numbers {shape}, found {maps.dtype} {maps.shape}")
+    if not (np.sort(maps, axis=1) == np.arange(normal.order)).all():
+        raise ValueError("automorphisms must each be a permutation of the normal subgroup's elements")
+    for h, image in enumerate(maps):
+        if not np.array_equal(image[normal.table], normal.table[np.ix_(image, image)]):
+            raise ValueError(f"automorphisms[{h}] does not preserve products of {normal}")
+        for k in acting.generators:
+            if not np.array_equal(maps[acting.table[h, k]], image[maps[k]]):
+                raise ValueError(f"automorphisms of {h} and {k} do not compose to that of their product")
+    n, h = np.divmod(np.arange(prod(shape)), acting.order)
+    first = normal.table[n[:, None], maps[h[:, None], n]]
+    table = first * acting.order + acting.table[h[:, None], h]
+    return FiniteGroup(table.astype(np.int32), f"{normal.name} : {acting.name}")
+
+
+def _product_table(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    order = len(a) * len(b)
+    return (a[:, None, :, None] * len(b) + b[None, :, None, :]).reshape(order, order).astype(np.int32)

@@ -1,0 +1,187 @@
+"""FiniteGroup: a group by its multiplication table."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+__all__ = ["FiniteGroup"]
+
+_MATRIX_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteGroup:
+    """A finite group, elements numbered 0 .. |G|-1.
+
+    Parameters
+    ----------
+    table : int array [|G|, |G|]
+        table[g, h] is the number of the product gh. Use `from_table` or `from_matrices` to have it checked.
+    name : str
+        Such as "C4".
+    matrices : array [|G|, d, d], optional
+        The matrices the group was made from.
+    """
+
+    table: np.ndarray = field(repr=False)
+    name: str = "G"
+    matrices: np.ndarray | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for array in (self.table, self.matrices):
+            if array is not None:
+                array.setflags(write=False)
+
+    @property
+    def order(self) -> int:
+        """Number of elements |G|."""
+        return len(self.table)
+
+    @cached_property
+    def identity(self) -> int:
+        """Number of the neutral element."""
+        return int(np.flatnonzero((self.table == np.arange(self.order)).all(axis=1))[0])
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """Numbers of the inverses: int array [|G|]."""
+        inverse = np.argmax(self.table == self.identity, axis=1)
+        inverse.setflags(write=False)
+        return inverse
+
+    @cached_property
+    def generators(self) -> tuple[int, ...]:
+        """A small set of elements whose products are the whole group; empty for the trivial group."""
+        return _generators(self.table, self.identity)
+
+    @property
+    def is_abelian(self) -> bool:
+        """Whether all elements commute."""
+        return bool(np.array_equal(self.table, self.table.T))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the table: equal for equal tables, in every process."""
+        return hashlib.sha256(np.ascontiguousarray(self.table, np.int64).tobytes()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FiniteGroup) and np.array_equal(self.table, other.table)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        return f"{self.name} (order {self.order})"
+
+    @classmethod
+    def from_table(cls, table: Any, name: str = "G") -> Self:
+        """Make a group from its multiplication table, after checking the axioms.
+
+        Parameters
+        ----------
+        table : int array [|G|, |G|]
+            table[g, h] is the number of gh.
+        name : str
+            For printing.
+
+        Raises
+        ------
+        ValueError
+            For a table that is not closed, has no identity, lacks an inverse, or is not associative: it says
+            which product fails.
+
+        Notes
+        -----
+        Cost: |G|^2 for each generator (Light's test of associativity).
+        """
+        raw = np.asarray(table)
+        if raw.ndim != 2 or raw.shape[0] != raw.shape[1] or raw.size == 0:
+            raise ValueError(f"table must be square [|G|, |G|], found shape {raw.shape}")
+        if raw.dtype.kind not in "iu":
+            raise ValueError(f"table must hold element numbers, found dtype {raw.dtype}")
+        order = len(raw)
+        outside = np.argwhere((raw < 0) | (raw >= order))
+        if len(outside):
+            g, h = outside[0]
+            raise ValueError(f"table is not closed: {g} * {h} = {raw[g, h]}, outside 0 .. {order - 1}")
+        table = raw.astype(np.int32)
+        numbers = np.arange(order)
+        neutral = (table == numbers).all(axis=1) & (table == numbers[:, None]).all(axis=0)
+        if not neutral.any():
+            raise ValueError("table has no identity: no element e has e * g = g * e = g for every g")
+        e = int(np.argmax(neutral))
+        for side, part in (("right", table), ("left", table.T)):
+            lacking = np.flatnonzero(~(part == e).any(axis=1))
+            if len(lacking):
+                raise ValueError(f"element {lacking[0]} has no {side} inverse in table")
+        for s in _generators(table, e):
+            # (g s) h = g (s h) for generators s implies it for all.
+            left, right = table[table[:, s]], table[:, table[s]]
+            if not np.array_equal(left, right):
+                g, h = np.argwhere(left != right)[0]
+                raise ValueError(
+                    f"table is not associative: ({g} * {s}) * {h} = {left[g, h]}, {g} * ({s} * {h}) = {right[g, h]}"
+                )
+        return cls(table, name)
+
+    @classmethod
+    def from_matrices(cls, matrices: Any, name: str = "G") -> Self:
+        """Make a group from all of its matrices.
+
+        Parameters
+        ----------
+        matrices : array [|G|, d, d]
+            Distinct matrices, closed under multiplication.
+        name : str
+            For printing.
+
+        Raises
+        ------
+        ValueError
+            For matrices that repeat or are not closed: it says which product is missing.
+
+        Notes
+        -----
+        Cost: |G|^2 d^3, and |G|^2 look-ups in a k-d tree.
+        """
+        matrices = np.array(matrices, dtype=float)
+        if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or matrices.size == 0:
+            raise ValueError(f"matrices must be [|G|, d, d], found shape {matrices.shape}")
+        if not np.isfinite(matrices).all():
+            raise ValueError("matrices must be finite, found NaN or inf")
+        order, d, _ = matrices.shape
+        tree = cKDTree(matrices.reshape(order, -1))
+        scale = _MATRIX_TOLERANCE * float(np.abs(matrices).max())
+        twins = tree.query_pairs(scale)
+        if twins:
+            raise ValueError(f"matrices must be distinct, found {min(twins)[0]} and {min(twins)[1]} equal")
+        table = np.empty((order, order), np.int32)
+        for g in range(order):
+            products = (matrices[g] @ matrices).reshape(order, -1)
+            distances, table[g] = tree.query(products)
+            missing = np.flatnonzero(distances > scale * d)
+            if len(missing):
+                raise ValueError(
+                    f"matrices are not closed under multiplication: matrix {g} times matrix {missing[0]} is not among "
+                    f"them (the nearest is {distances[missing[0]]:.1e} away)"
+                )
+        group = cls.from_table(table, name)
+        return cls(group.table, name, matrices)
+
+
+def _generators(table: np.ndarray, identity: int) -> tuple[int, ...]:
+    reached = np.zeros(len(table), bool)
+    reached[identity] = True
+    found: list[int] = []
+    while not reached.all():
+        found.append(int(np.argmin(reached)))
+        frontier = np.flatnonzero(reached)
+        while len(frontier):
+            products = np.unique(table[np.ix_(frontier, found)])
+            frontier = products[~reached[products]]
+            reached[frontier] = True
+    return tuple(found)
