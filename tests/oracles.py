@@ -124,3 +124,30 @@ def gradient_flow_mean(train, rows, y, times):
         phi = 1 / values if np.isinf(t) else -np.expm1(-values * t) / values
         means.append(rows @ (vectors @ (phi[:, None] * projected)))
     return np.array(means)
+
+
+def listed(action, output, x, y):
+    """The augmented set, written out element by element."""
+    points = [action(g, x) for g in range(action.group.order)]
+    labels = [y if output is None else y @ output.matrices[g].T for g in range(action.group.order)]
+    return np.concatenate(points), np.concatenate(labels)
+
+
+def merged(points, labels, decimals=9):
+    """Coinciding points of a listed set as one point with weight and mean label."""
+    _, first, inverse, counts = np.unique(
+        points.reshape(len(points), -1).round(decimals) + 0.0,
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
+    means = np.zeros((len(first), labels.shape[1]))
+    np.add.at(means, inverse.ravel(), labels)
+    return points[first], means / counts[:, None], counts
+
+
+def weighted_flow_mean(train, rows, y, counts, times):
+    """Gradient flow on sum_i w_i |f(x_i) - y_i|^2 / 2: the flow of the merged set, with W^(1/2) Theta W^(1/2)."""
+    root = np.sqrt(counts)
+    return gradient_flow_mean(train * np.outer(root, root), rows * root, y * root[:, None], times)
