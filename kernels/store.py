@@ -1,28 +1,42 @@
 """A folder of HDF5 files, one for each entry: content-addressed, checksummed, never edited in place."""
 
 import hashlib
-import io
 import json
 import os
+import re
+import socket
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
+
+from haarflow.kernels.entry import (
+    FORMAT,
+    KINDS,
+    NAME,
+    DamageError,
+    Key,
+    build_entry,
+    canonical,
+    damage_of,
+    made_by,
+    read_entry,
+    read_header,
+    stem,
+)
 
 __all__ = ["Entry", "Store", "StoreError", "StoreWarning", "digest_array"]
 
-_FORMAT = 1
 _MARKER = "haarflow-store.json"
 _TEMPORARY = ".tmp-"
-_KEY_DIGITS = 32
-_KINDS = "iufb"
-
-Key = dict[str, str | int | float]
+_TEMPORARY_NAME = re.compile(r"\.tmp-(.*)-([0-9]{1,9})-[0-9a-f]{16}")
+# No write takes this long: a temporary file that was not touched for as many seconds is left over.
+_ABANDONED = 24 * 3600
 
 
 class StoreError(OSError):
@@ -42,13 +56,15 @@ class Entry:
     path : Path
         The file.
     kind : str
-        Such as "gram".
+        Such as "gram"; "temporary" and "foreign" for what is no entry.
     key : dict or None
-        What it was computed from; None where the file is damaged.
+        What it was computed from; None where the file does not tell.
     bytes : int
         Its size.
     created : str
         When it was written, UTC.
+    damage : str or None
+        What is wrong with it, as far as it was looked at.
     """
 
     path: Path
@@ -56,26 +72,52 @@ class Entry:
     key: Key | None
     bytes: int
     created: str
+    damage: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing wrong was found."""
+        return self.damage is None
 
 
 def digest_array(x: np.ndarray) -> str:
-    """Return the SHA-256 of an array's dtype, shape and C-order bytes as 64 hex digits."""
-    x = np.ascontiguousarray(x)
-    return hashlib.sha256(f"{x.dtype.str}{x.shape}".encode() + x.tobytes()).hexdigest()
+    """Return the SHA-256 of an array's dtype, shape and C-order bytes as 64 hex digits.
+
+    Parameters
+    ----------
+    x : array of any shape
+        Numbers or booleans. Equal numbers in other bytes (0.0 and -0.0, float32 and float64) differ.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        For anything but numbers, such as an array of objects.
+    """
+    x = np.asarray(x, order="C")
+    if x.dtype.kind not in KINDS + "c":
+        raise TypeError(f"x must be an array of numbers, found dtype {x.dtype}")
+    digest = hashlib.sha256(f"{x.dtype.str}{x.shape}".encode())
+    digest.update(x.data if x.size else b"")
+    return digest.hexdigest()
 
 
 class Store:
     """Keep arrays under a key, durably.
 
     Each entry is one file, built in memory, hashed, written beside its place, flushed to disk and renamed. Its
-    name holds the SHA-256 of its bytes, which are verified before the HDF5 library sees them.
+    name holds the SHA-256 of its bytes, which are verified before the HDF5 library sees them. Its first line is
+    its key as JSON, in HDF5's user block; the root attributes say the same, and which version wrote it.
 
     Parameters
     ----------
     path : path
         The folder.
     create : bool
-        Make it when it is missing.
+        Make it when it is missing, and require that it can be written to.
 
     Raises
     ------
@@ -95,31 +137,35 @@ class Store:
     """
 
     def __init__(self, path: str | Path, create: bool = True) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
+        try:
+            self._open(create)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"store cannot be opened at {self.path}: {error}") from error
+
+    def _open(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"store must be a folder, found the file {self.path}")
-        marker = self.path / _MARKER
-        if not self.path.exists() and not create:
+        if create:
+            self.path.mkdir(parents=True, exist_ok=True)
+        elif not self.path.exists():
             raise StoreError(f"store must be an existing folder, found nothing at {self.path}")
+        marker = self.path / _MARKER
         if not marker.exists():
-            foreign = sorted(p.name for p in self.path.iterdir())[:3] if self.path.exists() else []
+            names = sorted(p.name for p in self.path.iterdir())
+            # Another process may be making the same store right now.
+            foreign = [name for name in names if name != _MARKER and not name.startswith(_TEMPORARY)]
             if foreign or not create:
-                found = f"found {', '.join(foreign)}" if foreign else "found it empty"
-                raise StoreError(f"store must be an empty folder or a store with {_MARKER}, {found} in {self.path}")
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                self._write(json.dumps({"format": _FORMAT, "made_by": "haarflow"}).encode(), marker)
-            except OSError as error:
-                raise StoreError(f"store cannot be made at {self.path}: {error}") from error
-        self._check_marker(marker)
-
-    def _check_marker(self, marker: Path) -> None:
-        try:
-            version = json.loads(marker.read_text(encoding="utf-8"))["format"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"store's marker {marker} is damaged: {error}") from error
-        if version != _FORMAT:
-            raise StoreError(f"store {self.path} has format {version}, this version of haarflow reads {_FORMAT}")
+                found = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "") if foreign else "no file"
+                raise StoreError(
+                    f"store must be an empty folder or one with {_MARKER}, found {found} in {self.path}"
+                )
+            self._write(json.dumps({"format": FORMAT, "made_by": made_by()}).encode(), marker)
+        _check_marker(marker)
+        if create and not os.access(self.path, os.W_OK | os.X_OK):
+            raise StoreError(f"store must be a writable folder, found {self.path} read-only")
 
     def get(self, kind: str, key: Key) -> dict[str, np.ndarray] | None:
         """Look an entry up.
@@ -129,30 +175,33 @@ class Store:
         kind : str
             Such as "gram".
         key : dict
-            Strings and numbers that it was computed from.
+            What it was computed from: JSON values such as strings and numbers.
 
         Returns
         -------
         dict of arrays, or None
-            None where there is no such entry, or only a damaged one, of which a `StoreWarning` says why.
+            Writable, bit for bit what was put. None where there is no such entry, or only a damaged one, of
+            which a `StoreWarning` says why.
 
         Notes
         -----
-        Cost: reading and hashing the file.
+        Cost: reading and hashing the file, and twice its size in memory.
         """
-        for path in sorted(self.path.glob(f"{kind}-{_hash_key(key)}-*.h5")):
+        text, start = canonical(key), stem(kind, key)
+        for path in sorted(self.path.glob(f"{start}-*.h5")):
             try:
-                found, arrays = _read(path)
-                if found != key:
-                    raise ValueError("its key is another one")
-                return arrays
+                found, arrays = read_entry(path)
+                if found != text:
+                    raise DamageError("its key is another one with the same hash")
             except FileNotFoundError:
-                continue  # replaced by another process in between
-            except (OSError, ValueError, RuntimeError, KeyError) as error:
-                warnings.warn(f"{path} is damaged and is computed again: {error}", StoreWarning, stacklevel=2)
+                continue  # removed by another process in between
+            except DamageError as damage:
+                warnings.warn(f"{path} is damaged and is not used: {damage}", StoreWarning, stacklevel=2)
+            else:
+                return arrays
         return None
 
-    def put(self, kind: str, key: Key, arrays: dict[str, np.ndarray]) -> None:
+    def put(self, kind: str, key: Key, arrays: dict[str, np.ndarray], info: Key | None = None) -> None:
         """Keep arrays under a key; damaged entries of the same key go.
 
         Parameters
@@ -160,33 +209,41 @@ class Store:
         kind : str
             Letters only.
         key : dict
-            Strings and numbers.
+            What they were computed from: JSON values such as strings and numbers.
         arrays : dict of arrays
-            Numbers of any shape.
+            Numbers or booleans of any shape, by name.
+        info : dict, optional
+            JSON values worth keeping that are not part of the key, such as the seconds it took.
 
         Raises
         ------
         StoreError
             Where the disk is full or read-only; nothing finished is lost.
+        TypeError, ValueError
+            For a kind, key, name or array that cannot be kept.
 
         Notes
         -----
-        Cost: a copy in memory, hashing and writing.
+        Cost: a copy in memory, hashing and writing; no writing where the same bytes are there already.
         """
-        if not kind.isalpha():
-            raise ValueError(f"kind must be letters only, found {kind!r}")
-        content = _build(kind, key, arrays)
-        name = f"{kind}-{_hash_key(key)}-{hashlib.sha256(content).hexdigest()}.h5"
+        start = stem(kind, key)
+        content = build_entry(kind, key, arrays, {} if info is None else info)
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.path / f"{start}-{digest}.h5"
         try:
-            self._write(content, self.path / name)
+            if not (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest):
+                self._write(content, path)
         except OSError as error:
-            raise StoreError(f"{self.path / name} could not be written, and nothing was changed: {error}") from error
-        for other in self.path.glob(f"{kind}-{_hash_key(key)}-*.h5"):
-            if other.name != name:
-                other.unlink(missing_ok=True)
+            raise StoreError(f"{path} could not be written, and nothing finished is lost: {error}") from error
+        for other in self.path.glob(f"{start}-*.h5"):
+            # A sound one is another process's, written at the same time.
+            if other != path and damage_of(other):
+                with suppress(OSError):
+                    other.unlink()
 
     def _write(self, content: bytes, path: Path) -> None:
-        temporary = self.path / f"{_TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}"
+        name = f"{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{os.urandom(8).hex()}"
+        temporary = self.path / name
         try:
             with open(temporary, "xb") as file:
                 file.write(content)
@@ -195,102 +252,142 @@ class Store:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be flushed
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield all entries, by name; each file is read, but no array is made of it."""
-        for entry, _ in self.check():
-            if entry.path.suffix == ".h5":
-                yield entry
+        """Yield all entries, by name.
+
+        Notes
+        -----
+        Cost: the first line of each file; damage behind it is found by `check`.
+        """
+        return (entry for entry in self._files() if NAME.fullmatch(entry.path.name))
 
     def check(self) -> Iterator[tuple[Entry, str | None]]:
-        """Verify every file: yield it with what is wrong, or None."""
-        for path in sorted(self.path.iterdir()):
-            if path.name == _MARKER:
-                continue
-            size = path.stat().st_size
-            created = time.strftime("%Y-%m-%d %H:%M", time.gmtime(path.stat().st_mtime))
-            kind = path.name.split("-")[0]
-            if path.name.startswith(_TEMPORARY):
-                yield Entry(path, "temporary", None, size, created), "left over from an interrupted run"
-            elif not path.is_file() or path.suffix != ".h5" or len(path.stem.split("-")) != 3:
-                yield Entry(path, "foreign", None, size, created), "no file of the store"
-            else:
-                try:
-                    key, _ = _read(path)
-                    if path.stem.split("-")[1] != _hash_key(key):
-                        raise ValueError("its key is another one than its name says")
-                    yield Entry(path, kind, key, size, created), None
-                except (OSError, ValueError, RuntimeError, KeyError) as error:
-                    yield Entry(path, kind, None, size, created), str(error)
+        """Verify every file: yield it with what is wrong, or None.
 
-    def prune(self, kind: str | None = None, damaged: bool = False) -> list[Path]:
-        """Remove entries and left-over temporary files; foreign files stay.
+        Notes
+        -----
+        Cost: reading and hashing all of the store. A temporary file that a living process is writing is not wrong.
+        """
+        for entry in self._files():
+            damage = entry.damage
+            if NAME.fullmatch(entry.path.name):
+                try:
+                    damage = damage_of(entry.path)
+                except FileNotFoundError:
+                    continue
+            yield replace(entry, damage=damage), damage
+
+    def prune(
+        self, kind: str | None = None, damaged: bool = False, older_than: timedelta | None = None
+    ) -> list[Path]:
+        """Remove entries, and always what interrupted runs left over; foreign files stay.
 
         Parameters
         ----------
         kind : str, optional
-            Only this kind; default all.
+            Only entries of this kind; default all.
         damaged : bool
-            Only what is damaged or left over.
+            Only damaged entries.
+        older_than : timedelta, optional
+            Only entries that were written longer ago; default all.
 
         Returns
         -------
         list of Path
             What was removed.
+
+        Raises
+        ------
+        StoreError
+            Where a file cannot be removed.
+
+        Notes
+        -----
+        Cost: listing the folder; with damaged=True, reading the entries in question.
         """
+        if older_than is not None and not isinstance(older_than, timedelta):
+            raise TypeError(f"older_than must be a datetime.timedelta, found {older_than!r}")
         removed = []
-        for entry, problem in self.check():
-            wanted = problem is not None or not damaged
-            if entry.kind != "foreign" and wanted and (kind is None or entry.kind == kind):
-                entry.path.unlink(missing_ok=True)
-                removed.append(entry.path)
+        for entry in self._files():
+            try:
+                if NAME.fullmatch(entry.path.name):
+                    wanted = kind in (None, entry.kind)
+                    if wanted and older_than is not None:
+                        wanted = time.time() - entry.path.stat().st_mtime > older_than.total_seconds()
+                    if wanted and damaged:
+                        wanted = damage_of(entry.path) is not None
+                else:
+                    wanted = entry.kind == "temporary" and not entry.ok
+                if wanted:
+                    entry.path.unlink()
+                    removed.append(entry.path)
+            except FileNotFoundError:
+                continue  # another process was faster
+            except OSError as error:
+                raise StoreError(f"{entry.path} could not be removed: {error}") from error
         return removed
 
-
-def _canonical(key: Key) -> str:
-    return json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _hash_key(key: Key) -> str:
-    return hashlib.sha256(_canonical(key).encode()).hexdigest()[:_KEY_DIGITS]
-
-
-def _build(kind: str, key: Key, arrays: dict[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        file.attrs["format"] = _FORMAT
-        file.attrs["kind"] = kind
-        file.attrs["key"] = _canonical(key)
-        for name, value in key.items():  # the same again, for people
-            file.attrs[f"key.{name}"] = value
-        for name, array in arrays.items():
-            file.create_dataset(name, data=np.asarray(array))
-    return buffer.getvalue()
-
-
-def _read(path: Path) -> tuple[Key, dict[str, np.ndarray]]:
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != path.stem.split("-")[-1]:
-        raise ValueError("its checksum is wrong")
-    with h5py.File(io.BytesIO(content), "r") as file:
-        if file.attrs["format"] != _FORMAT:
-            raise ValueError(f"its format is {file.attrs['format']}")
-        key = json.loads(file.attrs["key"])
-        return key, {name: _dataset(file, name, len(content)) for name in file}
+    def _files(self) -> Iterator[Entry]:
+        """Yield every file but the marker, looking at no more than its first line."""
+        for path in sorted(self.path.iterdir()):
+            if path.name == _MARKER:
+                continue
+            key, damage = None, None
+            match = NAME.fullmatch(path.name)
+            try:
+                if match:
+                    kind = match[1]
+                    try:
+                        key = read_header(path)
+                    except DamageError as error:
+                        damage = str(error)
+                elif path.name.startswith(_TEMPORARY):
+                    kind, damage = (
+                        "temporary",
+                        "left over from an interrupted run" if _left_over(path) else None,
+                    )
+                else:
+                    kind, damage = "foreign", "no file of the store"
+                status = path.lstat()
+            except FileNotFoundError:
+                continue
+            created = time.strftime("%Y-%m-%d %H:%M", time.gmtime(status.st_mtime))
+            yield Entry(path, kind, key, status.st_size, created, damage)
 
 
-def _dataset(file: h5py.File, name: str, limit: int) -> np.ndarray:
-    # A checksum tells damage, not malice: only plain numbers that lie in this very file are read.
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name!r} links elsewhere")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in _KINDS:
-        raise ValueError(f"{name!r} is no array of numbers")
-    if dataset.external or dataset.is_virtual or dataset.chunks is not None or dataset.nbytes > limit:
-        raise ValueError(f"{name!r} does not lie in the file as plain numbers")
-    return np.array(dataset)
+def _check_marker(marker: Path) -> None:
+    try:
+        found = json.loads(marker.read_bytes())["format"]
+        if type(found) is not int or found < 1:
+            raise ValueError(f"format {found!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f'the store\'s marker {marker} is damaged ({error}): if the folder is a store, write {{"format": 1}} into it'
+        ) from error
+    if found > FORMAT:
+        raise StoreError(
+            f"store {marker.parent} has format {found}, made by a newer version of haarflow; this one reads {FORMAT}"
+        )
+
+
+def _left_over(path: Path) -> bool:
+    if time.time() - path.lstat().st_mtime > _ABANDONED:
+        return True
+    match = _TEMPORARY_NAME.fullmatch(path.name)
+    # Only on its own machine does a process number say anything, and only under POSIX does signal 0 just ask.
+    if match is None or match[1] != socket.gethostname() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(match[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's, alive
+        pass
+    return False

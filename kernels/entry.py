@@ -1,0 +1,216 @@
+"""One entry of a store: HDF5 built in memory, and read only after its checksum was verified."""
+
+import hashlib
+import io
+import json
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "NAME",
+    "DamageError",
+    "Key",
+    "build_entry",
+    "canonical",
+    "damage_of",
+    "made_by",
+    "read_entry",
+    "read_header",
+    "stem",
+]
+
+FORMAT = 1
+# kind, hash of the key, SHA-256 of the bytes.
+NAME = re.compile(r"([A-Za-z]+)-([0-9a-f]{32})-([0-9a-f]{64})\.h5")
+KINDS = "iufb"
+_KEY_LIMIT = 2**20
+_SMALLEST_USER_BLOCK = 512
+
+Key = dict[str, Any]
+
+
+class DamageError(ValueError):
+    """Why a file is no sound entry."""
+
+
+def made_by() -> str:
+    """Return the library's name and version."""
+    return f"haarflow {version('haarflow')}"
+
+
+def canonical(fields: Key, name: str = "key") -> str:
+    """Return a dict of JSON values as the one text that equal dicts share."""
+    if not isinstance(fields, dict) or not all(isinstance(field, str) for field in fields):
+        raise TypeError(f"{name} must be a dict with strings as names, found {fields!r}")
+    try:
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_number)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} must hold strings and finite numbers: {error}") from error
+    if len(text) > _KEY_LIMIT:
+        raise ValueError(
+            f"{name} must be at most {_KEY_LIMIT} characters, found {len(text)}: replace what is long by its digest"
+        )
+    return text
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic) and value.dtype.kind in KINDS:
+        return value.item()
+    raise TypeError(f"found {value!r} of type {type(value).__name__}")
+
+
+def stem(kind: str, key: Key) -> str:
+    """Return what the names of a key's files start with."""
+    if not (isinstance(kind, str) and kind.isascii() and kind.isalpha()):
+        raise ValueError(f"kind must be letters only, found {kind!r}")
+    return f"{kind}-{_hash(canonical(key))}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def build_entry(kind: str, key: Key, arrays: dict[str, np.ndarray], info: Key) -> bytes:
+    """Return the bytes of a file; equal arguments give equal bytes.
+
+    Its first line, in HDF5's user block, is the key as JSON, so that a listing need not open HDF5.
+    """
+    text = canonical(key)
+    header = f"{text}\n".encode()
+    block = _SMALLEST_USER_BLOCK
+    while block < len(header):
+        block *= 2
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=block) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["made_by"] = made_by()
+        file.attrs["kind"] = kind
+        file.attrs["key"] = text
+        file.attrs["info"] = canonical(info, "info")
+        for prefix, fields in (("key", json.loads(text)), ("info", json.loads(canonical(info, "info")))):
+            for name, value in fields.items():  # the same again, for people
+                if isinstance(value, (str, int, float)):
+                    file.attrs[_readable(f"{prefix}.{name}")] = _readable(value)
+        for name, array in arrays.items():
+            file.create_dataset(_check_name(name), data=_check_array(name, array))
+    buffer.seek(0)
+    buffer.write(header)
+    return buffer.getvalue()
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):  # HDF5 has no text with NUL or lone surrogates
+        return value.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
+
+
+def _check_name(name: str) -> str:
+    if not (isinstance(name, str) and name.isascii() and name.isidentifier()):
+        raise ValueError(f'arrays must have names such as "block_0", found {name!r}')
+    return name
+
+
+def _check_array(name: str, array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    if array.dtype.kind not in KINDS or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"arrays must hold numbers of at most 64 bits, found {name!r} with dtype {array.dtype}"
+        )
+    return array
+
+
+def read_header(path: Path) -> Key:
+    """Return the key that a file's first line tells, or raise DamageError; nothing else is read."""
+    line = b""
+    try:
+        if path.is_file():
+            with open(path, "rb") as file:
+                line = file.readline(_KEY_LIMIT + 1)
+        elif path.exists():
+            raise DamageError("it is no file")
+        else:
+            raise FileNotFoundError(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamageError(f"it cannot be read: {error}") from error
+    try:
+        text = line.decode().removesuffix("\n")
+        key = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamageError("its first line is no key") from error
+    match = NAME.fullmatch(path.name)
+    if match is None or match[2] != _hash(text) or not isinstance(key, dict):
+        raise DamageError("its key is another one than its name says")
+    return key
+
+
+def read_entry(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """Return a sound entry's key as canonical text, and its arrays.
+
+    Raises
+    ------
+    DamageError
+        For whatever is wrong with it.
+    FileNotFoundError
+        Where it is gone.
+    """
+    read_header(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamageError(f"it cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != path.stem.split("-")[-1]:
+        raise DamageError("its checksum is wrong")
+    try:
+        return _parse(path.name, content)
+    except MemoryError:  # says nothing about the file
+        raise
+    except Exception as error:  # HDF5 has no one error for files that it does not understand
+        raise DamageError(f"{error}") from error
+
+
+def _parse(name: str, content: bytes) -> tuple[str, dict[str, np.ndarray]]:
+    with h5py.File(io.BytesIO(content), "r") as file:
+        if file.attrs["format"] != FORMAT:
+            raise ValueError(f"its format is {file.attrs['format']}, expected {FORMAT}")
+        text = file.attrs["key"]
+        if name.split("-")[:2] != [file.attrs["kind"], _hash(text)]:
+            raise ValueError("its kind or key is another one than its name says")
+        arrays, room = {}, len(content)
+        for item in file:
+            arrays[item] = _plain_array(file, item, room)
+            room -= arrays[item].nbytes
+        return text, arrays
+
+
+def _plain_array(file: h5py.File, name: str, room: int) -> np.ndarray:
+    # A checksum tells damage, not malice: only plain numbers that lie in this very file are read, once.
+    if type(file.get(name, getlink=True)) is not h5py.HardLink:
+        raise ValueError(f"{name!r} links elsewhere")
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in KINDS or data.shape is None:
+        raise ValueError(f"{name!r} is no array of numbers")
+    layout = data.id.get_create_plist().get_layout()
+    stored = data.id.get_storage_size() == data.nbytes
+    if layout != h5py.h5d.CONTIGUOUS or data.external or not stored or data.nbytes > room:
+        raise ValueError(f"{name!r} does not lie in the file as plain numbers")
+    return np.array(data)
+
+
+def damage_of(path: Path) -> str | None:
+    """Return what is wrong with an entry, or None; FileNotFoundError where it is gone."""
+    try:
+        read_entry(path)
+    except DamageError as damage:
+        return str(damage)
+    return None
