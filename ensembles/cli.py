@@ -49,7 +49,7 @@ def verify(
     from haarflow.progress import progress_bar
     from haarflow.theorems import plan, standard_workloads, write_report
     from haarflow.theorems.registry import Verdict
-    from haarflow.theorems.report import verdict_table
+    from haarflow.theorems.report import legend, verdict_table
 
     console = Console()
     if report.exists() and not report.is_dir():
@@ -70,6 +70,7 @@ def verify(
             else:
                 verdicts.append(Verdict(entry, workload, measurement))
     console.print(verdict_table(verdicts))
+    console.print(legend(verdicts), markup=False, highlight=False, soft_wrap=True)
     for name in sorted(skipped):
         console.print(f"{name} was left out: neural-tangents is not installed (see the README)", markup=False)
     paths = write_report(verdicts, report)

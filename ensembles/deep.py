@@ -13,7 +13,7 @@ from haarflow.inputs import as_labels, as_samples
 from haarflow.kernels import Kernel, Sequential, Store, analytic, orbit_rows
 from haarflow.kernels.orbits import Progress
 from haarflow.progress import progress_bar
-from haarflow.reduction import Problem, pose
+from haarflow.reduction import CHOICES, Problem, pose
 from haarflow.training import train
 
 __all__ = ["DeepEnsemble", "Law", "ResolutionWarning"]
@@ -150,7 +150,11 @@ class DeepEnsemble:
             raise ValueError(f"ridge must be finite and >= 0, found {ridge}")
         self._loss, self._learning_rate, self._ridge = loss, float(learning_rate), float(ridge)
         self._filter = solvers.make_filter(flow)
+        if reduction not in CHOICES:
+            raise ValueError(f"reduction must be one of {CHOICES}, found {reduction!r}")
         self._reduction = reduction
+        if store is not None and not isinstance(store, (str, Path, Store)):
+            raise TypeError(f"store must be a path or a Store, found {store!r}")
         self._store = Store(store) if isinstance(store, (str, Path)) else store
         self._progress = progress
         self._fitted: _Fitted | None = None

@@ -72,7 +72,10 @@ def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:
 
 
 def _as_real(values: Any, name: str) -> np.ndarray:
-    raw = np.asarray(values)
+    try:
+        raw = np.asarray(values)
+    except ValueError as error:  # ragged lists
+        raise ValueError(f"{name} must be an array: {error}") from error
     if raw.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers, found dtype {raw.dtype}")
     array = raw.astype(np.float64)

@@ -9,9 +9,9 @@ from scipy.sparse import csr_matrix, lil_matrix
 from haarflow.groups import Action, Coincidences, Representation, no_action, trivial
 from haarflow.kernels.orbits import Kernel, check_invariance
 
-__all__ = ["Problem", "ReductionWarning", "distinct_basis", "pose"]
+__all__ = ["CHOICES", "Problem", "ReductionWarning", "distinct_basis", "pose"]
 
-_CHOICES = ("auto", "orbit", "explicit")
+CHOICES = ("auto", "orbit", "explicit")
 
 
 class ReductionWarning(UserWarning):
@@ -66,10 +66,8 @@ def pose(
     Raises
     ------
     ValueError
-        For another `reduction`, or "orbit" where it does not apply.
+        For "orbit" where it does not apply.
     """
-    if reduction not in _CHOICES:
-        raise ValueError(f"reduction must be one of {_CHOICES}, found {reduction!r}")
     if reduction != "explicit":
         # A group of one element has nothing to be invariant under.
         report = None if action.group.order == 1 else check_invariance(kernel, action, x.shape[1:])

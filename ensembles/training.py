@@ -52,18 +52,19 @@ def train(
                     kept[f"eigenvalues_{i}"],
                     kept[f"eigenvectors_{i}"],
                     basis,
-                    float(kept["bound"]),
+                    float(kept[f"scale_{i}"]),
                     problem.size,
                 )
             )
         return spectra, float(kept["mean_diagonal"])
     gram = _gram(kernel, problem, irreps, key, store, progress)
-    arrays = {"bound": np.float64(gram.bound), "mean_diagonal": np.float64(gram.mean_diagonal)}
+    arrays: dict[str, np.ndarray] = {"mean_diagonal": np.asarray(gram.mean_diagonal)}
     for i, (block, basis) in enumerate(zip(gram.blocks, bases, strict=True)):
         if progress is not None:
             progress("eigendecomposition", i, len(bases))
         spectrum = solvers.eigendecompose(block, basis, scale=gram.bound, size=problem.size)
         arrays[f"eigenvalues_{i}"], arrays[f"eigenvectors_{i}"] = spectrum.eigenvalues, spectrum.eigenvectors
+        arrays[f"scale_{i}"] = np.asarray(spectrum.scale)
         spectra.append(spectrum)
     if progress is not None:
         progress("eigendecomposition", len(bases), len(bases))
@@ -87,8 +88,8 @@ def _gram(
     gram = orbit_gram(kernel, problem.action, problem.x, irreps, progress)
     if store:
         arrays = {f"block_{i}": block for i, block in enumerate(gram.blocks)}
-        scalars = {"bound": np.float64(gram.bound), "mean_diagonal": np.float64(gram.mean_diagonal)}
-        store.put("gram", key, {**arrays, **scalars})
+        arrays.update(bound=np.asarray(gram.bound), mean_diagonal=np.asarray(gram.mean_diagonal))
+        store.put("gram", key, arrays)
     return gram
 
 

@@ -1,7 +1,7 @@
 """The only file that touches JAX's moving parts: the x64 scope and host copies."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import jax
@@ -12,7 +12,11 @@ __all__ = ["check_dtype", "precision", "to_numpy", "x64"]
 
 @contextmanager
 def x64(enabled: bool = True) -> Iterator[None]:
-    """Switch 64-bit JAX arrays on or off in this thread, inside a `with` block only."""
+    """Switch 64-bit JAX arrays on or off in this thread, inside a `with` block only.
+
+    Results are to be converted with `to_numpy` inside the block, which must not hold a `yield` or `await`:
+    what is suspended in it would take the scope along. Not inside `jax.jit`.
+    """
     if hasattr(jax, "enable_x64"):  # the scope since JAX 0.8
         scope = jax.enable_x64(enabled)
     else:
@@ -23,20 +27,18 @@ def x64(enabled: bool = True) -> Iterator[None]:
         yield
 
 
-def precision(dtype: str | np.dtype) -> Any:
-    """Return the x64 scope that a dtype needs."""
+def precision(dtype: str | np.dtype) -> AbstractContextManager[None]:
+    """Return the x64 scope that a dtype needs: on for float64, off for float32."""
     return x64(check_dtype(dtype) == np.float64)
 
 
 def check_dtype(dtype: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype, and refuse others."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in (np.dtype("float32"), np.dtype("float64")):
-        raise ValueError(f'dtype must be "float64" or "float32", found {dtype!r}')
-    return found
+    with suppress(TypeError, ValueError, SyntaxError):
+        # To NumPy, None is float64.
+        if dtype is not None and np.dtype(dtype) in (np.dtype("float32"), np.dtype("float64")):
+            return np.dtype(dtype)
+    raise ValueError(f'dtype must be "float64" or "float32", found {dtype!r}')
 
 
 def to_numpy(array: Any) -> np.ndarray:

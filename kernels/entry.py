@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "build_entry",
     "canonical",
     "damage_of",
+    "digest_array",
     "made_by",
     "read_entry",
     "read_header",
@@ -40,6 +42,31 @@ class DamageError(ValueError):
     """Why a file is no sound entry."""
 
 
+def digest_array(x: np.ndarray) -> str:
+    """Return the SHA-256 of an array's dtype, shape and C-order bytes as 64 hex digits.
+
+    Parameters
+    ----------
+    x : array of any shape
+        Numbers or booleans. Equal numbers in other bytes (0.0 and -0.0, float32 and float64) differ.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        For anything but numbers, such as an array of objects.
+    """
+    x = np.asarray(x, order="C")
+    if x.dtype.kind not in KINDS + "c":
+        raise TypeError(f"x must be an array of numbers, found dtype {x.dtype}")
+    digest = hashlib.sha256(f"{x.dtype.str}{x.shape}".encode())
+    digest.update(x.data if x.size else b"")
+    return digest.hexdigest()
+
+
 def made_by() -> str:
     """Return the library's name and version."""
     return f"haarflow {version('haarflow')}"
@@ -55,7 +82,7 @@ def canonical(fields: Key, name: str = "key") -> str:
         raise type(error)(f"{name} must hold strings and finite numbers: {error}") from error
     if len(text) > _KEY_LIMIT:
         raise ValueError(
-            f"{name} must be at most {_KEY_LIMIT} characters, found {len(text)}: replace what is long by its digest"
+            f"{name} must be at most {_KEY_LIMIT} characters, found {len(text)}: put digests of what is long"
         )
     return text
 
@@ -128,19 +155,7 @@ def _check_array(name: str, array: Any) -> np.ndarray:
 
 def read_header(path: Path) -> Key:
     """Return the key that a file's first line tells, or raise DamageError; nothing else is read."""
-    line = b""
-    try:
-        if path.is_file():
-            with open(path, "rb") as file:
-                line = file.readline(_KEY_LIMIT + 1)
-        elif path.exists():
-            raise DamageError("it is no file")
-        else:
-            raise FileNotFoundError(path)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise DamageError(f"it cannot be read: {error}") from error
+    line = _contents(path, first_line=True)
     try:
         text = line.decode().removesuffix("\n")
         key = json.loads(text)
@@ -150,6 +165,18 @@ def read_header(path: Path) -> Key:
     if match is None or match[2] != _hash(text) or not isinstance(key, dict):
         raise DamageError("its key is another one than its name says")
     return key
+
+
+def _contents(path: Path, first_line: bool = False) -> bytes:
+    if os.path.lexists(path) and not path.is_file():
+        raise DamageError("it is no file")
+    try:
+        with open(path, "rb") as file:
+            return file.readline(_KEY_LIMIT + 1) if first_line else file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamageError(f"it cannot be read: {error}") from error
 
 
 def read_entry(path: Path) -> tuple[str, dict[str, np.ndarray]]:
@@ -163,12 +190,7 @@ def read_entry(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         Where it is gone.
     """
     read_header(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise DamageError(f"it cannot be read: {error}") from error
+    content = _contents(path)
     if hashlib.sha256(content).hexdigest() != path.stem.split("-")[-1]:
         raise DamageError("its checksum is wrong")
     try:

@@ -17,13 +17,13 @@ import numpy as np
 
 from haarflow.kernels.entry import (
     FORMAT,
-    KINDS,
     NAME,
     DamageError,
     Key,
     build_entry,
     canonical,
     damage_of,
+    digest_array,
     made_by,
     read_entry,
     read_header,
@@ -80,37 +80,12 @@ class Entry:
         return self.damage is None
 
 
-def digest_array(x: np.ndarray) -> str:
-    """Return the SHA-256 of an array's dtype, shape and C-order bytes as 64 hex digits.
-
-    Parameters
-    ----------
-    x : array of any shape
-        Numbers or booleans. Equal numbers in other bytes (0.0 and -0.0, float32 and float64) differ.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    TypeError
-        For anything but numbers, such as an array of objects.
-    """
-    x = np.asarray(x, order="C")
-    if x.dtype.kind not in KINDS + "c":
-        raise TypeError(f"x must be an array of numbers, found dtype {x.dtype}")
-    digest = hashlib.sha256(f"{x.dtype.str}{x.shape}".encode())
-    digest.update(x.data if x.size else b"")
-    return digest.hexdigest()
-
-
 class Store:
     """Keep arrays under a key, durably.
 
-    Each entry is one file, built in memory, hashed, written beside its place, flushed to disk and renamed. Its
-    name holds the SHA-256 of its bytes, which are verified before the HDF5 library sees them. Its first line is
-    its key as JSON, in HDF5's user block; the root attributes say the same, and which version wrote it.
+    Each entry is one file, built in memory, hashed, written beside its place, flushed to disk and renamed.
+    Its name holds the SHA-256 of its bytes, which are verified before the HDF5 library sees them. Its first
+    line is its key as JSON, in HDF5's user block; the root attributes say the same, and what wrote it.
 
     Parameters
     ----------
@@ -143,7 +118,9 @@ class Store:
         except StoreError:
             raise
         except OSError as error:
-            raise StoreError(f"store cannot be opened at {self.path}: {error}") from error
+            raise StoreError(
+                f"store cannot be {'made' if create else 'opened'} at {self.path}: {error}"
+            ) from error
 
     def _open(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -196,7 +173,9 @@ class Store:
             except FileNotFoundError:
                 continue  # removed by another process in between
             except DamageError as damage:
-                warnings.warn(f"{path} is damaged and is not used: {damage}", StoreWarning, stacklevel=2)
+                warnings.warn(
+                    f"{path} is damaged and is computed again: {damage}", StoreWarning, stacklevel=2
+                )
             else:
                 return arrays
         return None
@@ -228,16 +207,15 @@ class Store:
         """
         start = stem(kind, key)
         content = build_entry(kind, key, arrays, {} if info is None else info)
-        digest = hashlib.sha256(content).hexdigest()
-        path = self.path / f"{start}-{digest}.h5"
+        path = self.path / f"{start}-{hashlib.sha256(content).hexdigest()}.h5"
         try:
-            if not (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest):
+            if not _is_sound(path):
                 self._write(content, path)
         except OSError as error:
-            raise StoreError(f"{path} could not be written, and nothing finished is lost: {error}") from error
+            raise StoreError(f"{path} could not be written, and nothing was changed: {error}") from error
         for other in self.path.glob(f"{start}-*.h5"):
             # A sound one is another process's, written at the same time.
-            if other != path and damage_of(other):
+            if other != path and not _is_sound(other):
                 with suppress(OSError):
                     other.unlink()
 
@@ -273,7 +251,8 @@ class Store:
 
         Notes
         -----
-        Cost: reading and hashing all of the store. A temporary file that a living process is writing is not wrong.
+        Cost: reading and hashing all of the store. Nothing is wrong with a temporary file that a living
+        process is writing.
         """
         for entry in self._files():
             damage = entry.damage
@@ -369,20 +348,30 @@ def _check_marker(marker: Path) -> None:
             raise ValueError(f"format {found!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f'the store\'s marker {marker} is damaged ({error}): if the folder is a store, write {{"format": 1}} into it'
+            f"marker {marker} is damaged ({error}): where the folder is a store, "
+            f'write {{"format": {FORMAT}}} into it'
         ) from error
     if found > FORMAT:
         raise StoreError(
-            f"store {marker.parent} has format {found}, made by a newer version of haarflow; this one reads {FORMAT}"
+            f"store {marker.parent} has format {found} of a newer haarflow; this version reads {FORMAT}"
         )
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return damage_of(path) is None
+    except FileNotFoundError:
+        return False
 
 
 def _left_over(path: Path) -> bool:
     if time.time() - path.lstat().st_mtime > _ABANDONED:
         return True
     match = _TEMPORARY_NAME.fullmatch(path.name)
+    if match is None:  # nobody writes under such a name
+        return True
     # Only on its own machine does a process number say anything, and only under POSIX does signal 0 just ask.
-    if match is None or match[1] != socket.gethostname() or os.name != "posix":
+    if match[1] != socket.gethostname() or os.name != "posix":
         return False
     try:
         os.kill(int(match[2]), 0)

@@ -36,6 +36,7 @@ from haarflow.kernels.pair import KernelPair
 __all__ = ["TangentKernel", "from_neural_tangents", "neural_tangents", "to_neural_tangents"]
 
 _INSTALL = "pip install --no-deps neural-tangents==0.6.5 && pip install frozendict"
+_NAME = "neural_tangents"
 _MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Var", "Primitive")
 _lock = threading.RLock()
 
@@ -58,17 +59,22 @@ def neural_tangents() -> ModuleType:
     Source: Novak et al. 2020.
     """
     with _lock:
-        # Imported before, by us or by the user.
-        if "neural_tangents" in sys.modules and sys.modules["neural_tangents"] is not None:
-            return sys.modules["neural_tangents"]
-        if sys.modules.get("neural_tangents", 0) is None or importlib.util.find_spec("neural_tangents") is None:
+        if sys.modules.get(_NAME) is not None:
+            # By us or by the user; another thread's import is waited for.
+            return importlib.import_module(_NAME)
+        if _NAME in sys.modules or importlib.util.find_spec(_NAME) is None:
             raise ImportError(f"neural-tangents is not installed: {_INSTALL}")
         with _older_jax(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return importlib.import_module("neural_tangents")
-            except ModuleNotFoundError as error:
-                raise ImportError(f"neural-tangents lacks {error.name}: {_INSTALL}") from error
+                return importlib.import_module(_NAME)
+            except ImportError as error:
+                # Halves of it would be found by the next import, which may be one without this function.
+                for name in [name for name in sys.modules if name.startswith(f"{_NAME}.")]:
+                    del sys.modules[name]
+                missing = isinstance(error, ModuleNotFoundError)
+                found = f"lacks {error.name}" if missing else f"cannot be imported ({error})"
+                raise ImportError(f"neural-tangents {found}: {_INSTALL}") from error
 
 
 @contextmanager
@@ -78,10 +84,9 @@ def _older_jax() -> Iterator[None]:
     extended = importlib.import_module("jax.extend.core")
     before = dict(vars(core))
     # Modules that neural_tangents imports but that are not needed: TensorFlow, empirical kernels' rules.
-    absent = {
-        name: ModuleType(name) for name in ("neural_tangents.experimental", "neural_tangents._src.utils.rules")
-    }
-    vars(absent["neural_tangents._src.utils.rules"])["Structure"] = object  # stands in annotations
+    rules = ModuleType(f"{_NAME}._src.utils.rules")
+    vars(rules)["Structure"] = object  # stands in annotations
+    absent = {module.__name__: module for module in (ModuleType(f"{_NAME}.experimental"), rules)}
     if not _has("jax.util", "safe_map"):
         util = ModuleType("jax.util")
         vars(util).update(safe_map=_safe_map, safe_zip=_safe_zip)
@@ -224,14 +229,26 @@ class TangentKernel:
         KernelPair
             `nngp` and `ntk`, [n1, n2] each, in `dtype`.
 
+        Raises
+        ------
+        ValueError
+            Where kernel_fn leaves spatial axes.
+
         Notes
         -----
         Cost: that of kernel_fn, and one compilation for each pair of shapes.
         """
         with precision(self.dtype):
             x1 = np.asarray(x1, self.dtype)
-            pair = self._compiled(x1, x1 if x2 is None else np.asarray(x2, self.dtype))
-            return KernelPair(to_numpy(pair.nngp), to_numpy(pair.ntk))
+            pair = self._compiled(x1, None if x2 is None else np.asarray(x2, self.dtype))
+            nngp, ntk = to_numpy(pair.nngp), to_numpy(pair.ntk)
+        shape = (len(x1), len(x1 if x2 is None else x2))
+        if not nngp.shape == ntk.shape == shape:
+            raise ValueError(
+                f"kernel_fn must give K and Theta of shape {shape}, found {nngp.shape} and {ntk.shape}: "
+                "spatial axes are removed by stax.Flatten() or stax.GlobalAvgPool()"
+            )
+        return KernelPair(nngp, ntk)
 
 
 def from_neural_tangents(kernel_fn: Callable[..., Any], key: str, dtype: str = "float64") -> TangentKernel:
@@ -255,7 +272,7 @@ def from_neural_tangents(kernel_fn: Callable[..., Any], key: str, dtype: str = "
     """
     neural_tangents()
     if not callable(kernel_fn):
-        raise TypeError(f"kernel_fn must be callable, such as the third of stax.serial(...), found {kernel_fn!r}")
+        raise TypeError(f"kernel_fn must be callable, the third of stax.serial(...), found {kernel_fn!r}")
     if not isinstance(key, str) or not key:
         raise ValueError(f"key must be a non-empty string that names the kernel, found {key!r}")
     return TangentKernel(kernel_fn, key, check_dtype(dtype).name)

@@ -15,9 +15,8 @@ __all__ = ["Spectrum", "eigendecompose", "timescales"]
 
 Eigh = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
-# An unresolved mode is followed while eps * lambda_max * t stays below this. Its true eigenvalue is only known
-# to eps * lambda_max, so that product is the relative error of phi = t: late enough for every transient that
-# working precision can see, early enough that six digits of the prediction hold.
+# An unresolved mode is followed while eps * lambda_max * t stays below this. Its eigenvalue is only known to
+# eps * lambda_max, so that product is the relative error of phi = t: six digits of the prediction hold.
 _NEGLIGIBLE = 1e-6
 
 # Right-hand sides multiplied at once: enough to keep matrix products fast, few enough to bound memory.
@@ -248,11 +247,10 @@ class Spectrum:
         out = np.empty((len(phi), len(left), k), self.dtype)
         step = max(1, _COLUMNS // max(k, 1))
         for start in range(0, len(phi), step):
-            weights = phi[start : start + step].T[:, :, None] * targets[:, None, :]
-            weights = weights.reshape(len(targets), weights.shape[1] * k).astype(self.dtype, copy=False)
-            out[start : start + step] = (
-                (left @ weights).reshape(len(left), -1 if k else 0, k).transpose(1, 0, 2)
-            )
+            some = phi[start : start + step]
+            weights = (some.T[:, :, None] * targets[:, None, :]).reshape(len(targets), len(some) * k)
+            product = left @ weights.astype(self.dtype, copy=False)
+            out[start : start + step] = product.reshape(len(left), len(some), k).transpose(1, 0, 2)
         return out
 
 
@@ -325,7 +323,8 @@ def eigendecompose(
         )
     own = float(np.abs(values).max(initial=0.0))
     bound = own if scale is None else max(own, float(scale))
-    values, vectors = values.astype(gram.dtype, copy=False), vectors.astype(gram.dtype, copy=False)
+    # One memory layout, so that eigenvectors read back from disk give the same bits in products.
+    values, vectors = values.astype(gram.dtype, copy=False), np.ascontiguousarray(vectors, gram.dtype)
     return Spectrum(values, vectors, basis, bound, len(gram) if size is None else int(size))
 
 

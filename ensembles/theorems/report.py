@@ -15,21 +15,21 @@ from haarflow.theorems.registry import Verdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["verdict_table", "write_report"]
+__all__ = ["legend", "verdict_table", "write_report"]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """Return the table of verdicts: statement, residual, bound, negative control, verdict.
+    """Return the table of verdicts: residual, bound, negative control, verdict.
 
     Parameters
     ----------
     verdicts : sequence of Verdict
         In the order of the rows.
     """
-    table = Table(title="haarflow verify")
-    for heading in ("theorem", "workload", "residual", "bound", "control", "must exceed", "broken in the control"):
-        table.add_column(heading, justify="right" if heading in ("residual", "control") else "left")
-    table.add_column("verdict")
+    table = Table(title="haarflow verify", caption_justify="left")
+    for heading in ("theorem", "workload", "residual", "at most", "control", "above", "verdict"):
+        number = heading in ("residual", "at most", "control", "above")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for verdict in verdicts:
         entry, found = verdict.theorem, verdict.measurement
         table.add_row(
@@ -39,7 +39,6 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
             f"{entry.bound:.0e}",
             f"{found.control:.1e}",
             f"{entry.floor:.0e}",
-            found.broken,
             "[green]holds[/green]" if verdict.holds else "[bold red]FAILS[/bold red]",
         )
     return table
@@ -82,15 +81,28 @@ def write_report(verdicts: Sequence[Verdict], folder: str | Path) -> list[Path]:
     return paths
 
 
+def legend(verdicts: Sequence[Verdict]) -> str:
+    """Return what the table's rows mean: each theorem's statement, source and broken condition, each workload.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        The table's rows.
+    """
+    lines = []
+    for entry in {v.theorem.name: v.theorem for v in verdicts}.values():
+        lines.append(f"{entry.name}: {entry.statement}  [{entry.source}]")
+        broken = dict.fromkeys(v.measurement.broken for v in verdicts if v.theorem is entry)
+        lines.append(f"    control: {'; '.join(broken)}")
+    lines += [f"{w.name}: {w.title}" for w in {v.workload.name: v.workload for v in verdicts}.values()]
+    return "\n".join(lines) + "\n"
+
+
 def _write_text(verdicts: Sequence[Verdict], path: Path) -> Path:
     console = Console(file=io.StringIO(), width=160)
     console.print(verdict_table(verdicts))
-    for entry in {v.theorem.name: v.theorem for v in verdicts}.values():
-        console.print(f"{entry.name}: {entry.statement}  [{entry.source}]", markup=False)
-    for workload in {v.workload.name: v.workload for v in verdicts}.values():
-        console.print(f"{workload.name}: {workload.title}", markup=False)
     assert isinstance(console.file, io.StringIO)
-    path.write_text(console.file.getvalue(), encoding="utf-8")
+    path.write_text(console.file.getvalue() + legend(verdicts), encoding="utf-8")
     return path
 
 
@@ -130,7 +142,7 @@ def _draw_orbit_errors(verdicts: Sequence[Verdict], path: Path) -> Path:
         ax.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle("Equivariance of infinitely wide ensembles on N(0, 1) inputs")
+    figure.suptitle("Orbit error of infinitely wide ensembles, largest over data and N(0, 1) inputs")
     figure.savefig(path, dpi=150)
     return path
 

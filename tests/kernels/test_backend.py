@@ -57,11 +57,53 @@ def test_results_are_writable_copies():
     assert source[0] == 0
 
 
-def test_dtypes():
-    assert check_dtype(np.float32) == np.float32
-    for wrong in ("float16", "int32", "double precision"):
-        with pytest.raises(ValueError, match='must be "float64" or "float32"'):
-            check_dtype(wrong)
+def test_host_copies_keep_double_precision():
+    with x64():
+        copy = to_numpy(jax.jit(lambda x: x / 3)(np.float64(1)))
+    assert copy.dtype == np.float64
+    assert copy == np.float64(1) / 3
+
+
+@pytest.mark.parametrize("good", ["float64", "float32", np.float32, np.dtype("float64"), float, "f4"])
+def test_dtypes(good):
+    assert check_dtype(good) == np.dtype(good)
+
+
+# To NumPy, None is float64.
+@pytest.mark.parametrize(
+    "wrong", ["float16", "int32", "complex128", ">f8", "double precision", None, 64, "f8,"]
+)
+def test_other_dtypes_are_refused(wrong):
+    for refuse in (check_dtype, precision):
+        with pytest.raises(ValueError, match='dtype must be "float64" or "float32", found'):
+            refuse(wrong)
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_precision_is_that_of_the_dtype_whatever_is_around(outer):
+    with x64(outer):
+        before = dtype_here()
+        for dtype in ("float64", "float32"):
+            with precision(dtype):
+                assert dtype_here() == dtype
+            assert dtype_here() == before
+
+
+def test_threads_enter_their_own_scopes():
+    together, seen = threading.Barrier(2), {}
+
+    def one(dtype):
+        with precision(dtype):
+            together.wait(10)
+            seen[dtype] = dtype_here()
+            together.wait(10)
+
+    threads = [threading.Thread(target=one, args=(dtype,)) for dtype in ("float32", "float64")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {"float32": jnp.float32, "float64": jnp.float64}
 
 
 PROGRAM = """
@@ -82,7 +124,9 @@ print(elapsed)
 
 
 def test_nothing_global_changes():
-    run = subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) < 10  # a loaded machine; benchmarks measure it
 

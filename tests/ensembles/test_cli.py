@@ -1,0 +1,72 @@
+"""The command line as a user types it."""
+
+import numpy as np
+import pytest
+from haarflow import cli, theorems
+from haarflow.kernels import Store
+from haarflow.theorems import workloads
+from typer.testing import CliRunner
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(theorems, "standard_workloads", lambda seed: [workloads.ising_c4(6, seed)])
+
+
+def test_version():
+    from haarflow import __version__
+
+    assert call("--version").output == f"haarflow {__version__}\n"
+
+
+def test_verify(small, tmp_path):
+    done = call("verify", "T1", "T3", "--report", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert "2 of 2 verdicts hold" in done.output
+    assert (tmp_path / "report" / "orbit_error.png").exists()
+
+
+def test_verify_exits_with_1_when_a_verdict_fails(small, tmp_path, monkeypatch):
+    import dataclasses
+
+    strict = dataclasses.replace(theorems.THEOREMS["T1"], bound=-1.0)
+    monkeypatch.setitem(theorems.THEOREMS, "T1", strict)
+    done = call("verify", "T1", "--report", tmp_path / "report")
+    assert done.exit_code == 1
+    assert "FAILS" in done.output
+    assert "0 of 1 verdicts hold" in done.output
+
+
+def test_verify_refuses(small, tmp_path):
+    done = call("verify", "T99", "--report", tmp_path / "report")
+    assert done.exit_code == 2
+    assert "theorem must be one of" in done.output
+    (tmp_path / "file").write_text("")
+    done = call("verify", "T1", "--report", tmp_path / "file")
+    assert done.exit_code == 2
+    assert "needs a folder" in done.output
+
+
+def test_store_commands(tmp_path):
+    store = Store(tmp_path / "store")
+    store.put("gram", {"architecture": "Dense", "samples": 3, "dtype": "float64"}, {"block": np.eye(3)})
+    store.put("spectrum", {"architecture": "Dense"}, {"values": np.ones(3)})
+    listed = call("store", "ls", store.path)
+    assert listed.exit_code == 0, listed.output
+    assert "gram" in listed.output
+    assert "Dense" in listed.output
+    assert "0 damaged" in call("store", "check", store.path).output
+    path = next(store.path.glob("gram-*"))
+    path.write_bytes(path.read_bytes()[:-1])
+    checked = call("store", "check", store.path)
+    assert checked.exit_code == 1
+    assert path.name in checked.output.replace("\n", "")
+    assert call("store", "prune", store.path, "--damaged").output.count("removed") == 1
+    assert call("store", "prune", store.path, "--kind", "spectrum").output.count("removed") == 1
+    missing = call("store", "ls", tmp_path / "nowhere")
+    assert missing.exit_code == 2
+    assert "nowhere" in missing.output.replace("\n", "")

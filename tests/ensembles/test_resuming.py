@@ -1,0 +1,116 @@
+"""With a store, a second run evaluates no kernel on the training set and gives the same bits."""
+
+import subprocess
+import sys
+
+import haarflow as hf
+import numpy as np
+import pytest
+from haarflow import groups, kernels
+from haarflow.kernels import StoreWarning
+
+NETWORK = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
+ACTION = groups.image_rotations(4)
+
+
+class Counting:
+    """A kernel that counts its calls by the number of rows."""
+
+    dtype = "float64"
+    content_key = NETWORK.key
+
+    def __init__(self):
+        self.kernel = kernels.analytic(NETWORK)
+        self.rows = []
+
+    def __call__(self, x1, x2=None):
+        self.rows.append(len(x1))
+        return self.kernel(x1, x2)
+
+
+def data():
+    found = hf.datasets.digits(23)
+    return found.x[:20], found.y[:20], found.x[20:]
+
+
+def run(store, kernel=None, **options):
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(kernel or NETWORK, action=ACTION, store=store, reduction="orbit", **options)
+    return ensemble.fit(x, y).predict(x_test, [10.0, 1e4, np.inf]).mean
+
+
+def test_second_run_evaluates_test_kernels_only(tmp_path):
+    first, second = Counting(), Counting()
+    means = [run(tmp_path / "store", kernel) for kernel in (first, second)]
+    assert first.rows.count(20) == 1
+    assert second.rows.count(20) == 0
+    assert means[0].tobytes() == means[1].tobytes()
+    assert means[0].tobytes() == run(None).tobytes()
+
+
+def test_eigendecompositions_are_made_again_from_the_gram(tmp_path):
+    mean = run(tmp_path / "store")
+    for path in (tmp_path / "store").glob("spectrum-*"):
+        path.unlink()
+    kernel = Counting()
+    assert run(tmp_path / "store", kernel).tobytes() == mean.tobytes()
+    assert kernel.rows.count(20) == 0
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = ["tests", "tests/ensembles"]
+import haarflow.kernels.orbits as orbits
+def refuse(*args, **kwargs):
+    raise AssertionError("a training kernel was evaluated")
+import haarflow.training as training
+if sys.argv[2] == "second":
+    training.orbit_gram = refuse
+from test_resuming import run
+sys.stdout.buffer.write(run(sys.argv[1]).tobytes())
+"""
+
+
+def test_a_new_process_gives_the_same_bits(tmp_path):
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "store"), turn], capture_output=True, check=False
+        )
+        for turn in ("first", "second")
+    ]
+    for output in outputs:
+        assert output.returncode == 0, output.stderr.decode()
+    assert outputs[0].stdout == outputs[1].stdout
+    assert len(outputs[0].stdout) == 3 * 3 * 10 * 8
+
+
+def test_damage_is_computed_again(tmp_path):
+    mean = run(tmp_path / "store")
+    for path in (tmp_path / "store").glob("*.h5"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(bytes(content))
+    with pytest.warns(StoreWarning):
+        assert run(tmp_path / "store").tobytes() == mean.tobytes()
+    assert run(tmp_path / "store").tobytes() == mean.tobytes()
+
+
+def test_what_differs_is_not_mixed_up(tmp_path):
+    run(tmp_path / "store")
+    files = len(list((tmp_path / "store").glob("gram-*")))
+    x, y, x_test = data()
+    others = {
+        "data": (NETWORK, ACTION, x + 1e-9, "float64"),
+        "action": (NETWORK, groups.image_rotations(2), x, "float64"),
+        "network": (kernels.Sequential(*NETWORK.layers[:-1], kernels.Dense(1.1)), ACTION, x, "float64"),
+        "dtype": (NETWORK, ACTION, x, "float32"),
+    }
+    for network, action, samples, dtype in others.values():
+        kept, fresh = (
+            hf.DeepEnsemble(network, action=action, store=store, dtype=dtype).fit(samples, y).predict(x_test, 1e3).mean
+            for store in (tmp_path / "store", None)
+        )
+        assert np.array_equal(kept, fresh)
+    assert len(list((tmp_path / "store").glob("gram-*"))) == files + len(others)
+    run(tmp_path / "store", ridge=0.1, learning_rate=3.0)
+    assert len(list((tmp_path / "store").glob("gram-*"))) == files + len(others)
