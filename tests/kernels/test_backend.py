@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from haarflow.kernels.backend import check_dtype, precision, to_numpy, x64
 
 
@@ -109,6 +110,7 @@ def test_threads_enter_their_own_scopes():
 PROGRAM = """
 import logging, os, sys, time, warnings
 import jax
+import scipy.sparse, scipy.special  # they add filters of their own
 before = (jax.config.values.copy(), list(warnings.filters), logging.root.level, os.getcwd())
 start = time.perf_counter()
 import haarflow as hf
