@@ -1,4 +1,4 @@
-"""How exact is the reduction: how far is haarflow's mean from regression on the listed augmented set?
+"""Question: how far is haarflow's mean from regression on the listed augmented set.
 
 Digits x C4 (400 base samples, 1600 listed) against our explicit path, SciPy on the listed set, and
 neural-tangents; its orbit error on N(0, 1) images; Ising and cross product against listing; orbits with
@@ -11,10 +11,11 @@ import argparse
 import time
 import warnings
 
-import haarflow as hf
 import numpy as np
 import scipy.linalg
 from common import write_json
+
+import haarflow as hf
 from haarflow import groups, kernels
 from haarflow.kernels.backend import x64
 from haarflow.theorems import workloads
@@ -60,7 +61,9 @@ def digits(results):
     explicit = hf.DeepEnsemble(net, action=C4, reduction="explicit").fit(x, y).predict(x_test, TIMES).mean
     points, labels = listed(C4, None, x, y)
     results["a: digits x C4, against the explicit path"] = distance(mean, explicit)
-    results["a: digits x C4, against SciPy on the listed set"] = distance(mean, by_hand(net, points, labels, x_test, TIMES))
+    results["a: digits x C4, against SciPy on the listed set"] = distance(
+        mean, by_hand(net, points, labels, x_test, TIMES)
+    )
     nt = kernels.neural_tangents()
     with x64():
         predict = nt.predict.gradient_descent_mse_ensemble(kernels.to_neural_tangents(net)[2], points, labels)
@@ -81,7 +84,9 @@ def equivariant(results):
         ensemble = hf.DeepEnsemble(task.architecture, action=task.action, output=task.output, reduction="orbit")
         mean = ensemble.fit(task.x, task.y).predict(task.outside, TIMES).mean
         points, labels = listed(task.action, task.output, task.x, task.y)
-        results[f"c: {name}, against listing"] = distance(mean, by_hand(task.architecture, points, labels, task.outside, TIMES))
+        results[f"c: {name}, against listing"] = distance(
+            mean, by_hand(task.architecture, points, labels, task.outside, TIMES)
+        )
         results[f"c: {name}, orbit error, relative"] = orbit_error(ensemble, task.action, task.output, task.outside)
 
 
@@ -94,7 +99,11 @@ def stabilised(results):
     x_test = np.concatenate([hf.datasets.off_manifold(20, (8, 8, 1)), x[:20]])
     points, labels = listed(C4, None, x, y)
     _, first, inverse, counts = np.unique(
-        points.reshape(len(points), -1).round(9), axis=0, return_index=True, return_inverse=True, return_counts=True
+        points.reshape(len(points), -1).round(9),
+        axis=0,
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
     )
     means = np.zeros((len(first), y.shape[1]))
     np.add.at(means, inverse.ravel(), labels)
@@ -102,7 +111,9 @@ def stabilised(results):
     exact = by_hand(network(3), points[first], means / counts[:, None], x_test, times, counts)
     for dtype in ("float64", "float32"):
         mean = hf.DeepEnsemble(network(3), action=C4, dtype=dtype).fit(x, y).predict(x_test, times).mean
-        results[f"e: stabilisers and conflicting labels, {dtype}, relative"] = distance(mean, exact) / np.max(np.abs(exact))
+        results[f"e: stabilisers and conflicting labels, {dtype}, relative"] = distance(mean, exact) / np.max(
+            np.abs(exact)
+        )
 
 
 def interpolated(results):
@@ -114,7 +125,9 @@ def interpolated(results):
         ensemble = hf.DeepEnsemble(network(3), action=action).fit(data.x, data.y)
     points, labels = listed(action, None, data.x, data.y)
     exact = by_hand(network(3), points, labels, x_test, TIMES)
-    results["f: interpolated_rotations(8), against listing by hand"] = distance(ensemble.predict(x_test, TIMES).mean, exact)
+    results["f: interpolated_rotations(8), against listing by hand"] = distance(
+        ensemble.predict(x_test, TIMES).mean, exact
+    )
     print("f: auto said:", caught[0].message)
 
 

@@ -14,7 +14,12 @@ from typing import Any
 def machine() -> dict[str, Any]:
     """Say on what the figures were measured."""
     packages = {name: version(name) for name in ("haarflow", "jax", "numpy", "scipy")}
-    return {"python": platform.python_version(), "cores": os.cpu_count(), "processor": platform.machine(), **packages}
+    return {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "processor": platform.machine(),
+        **packages,
+    }
 
 
 def timed(work: Callable[[], Any], repeats: int) -> tuple[float, Any]:

@@ -1,4 +1,4 @@
-"""W1: how long does the whole job take, from images to predictions at 20 times, beside neural-tangents?
+"""Question: how long does the whole job W1 take, from images to predictions, beside neural-tangents.
 
 FashionMNIST, n base samples x C4, 3 hidden ReLU Dense layers, 10 outputs, 200 test images, 20 times with inf.
 The peer is given the listed 4n images: jitted kernel_fn and predict.gradient_descent_mse_ensemble, all times
@@ -9,10 +9,11 @@ in one call. Both are warmed up by a whole run first; medians of the repeats.
 
 import argparse
 
-import haarflow as hf
 import jax
 import numpy as np
 from common import timed, write_json
+
+import haarflow as hf
 from haarflow import groups, kernels
 from haarflow.kernels.backend import x64
 
@@ -57,8 +58,19 @@ def main():
         our_time, our_mean = timed(lambda work=work: ours(*work), args.repeats)
         their_time, their_mean = timed(lambda work=work: their_job(*work), min(args.repeats, 3))
         difference = float(np.max(np.abs(our_mean - their_mean)))
-        rows.append({"n": n, "ours_s": our_time, "peer_s": their_time, "ratio": their_time / our_time, "difference": difference})
-        print(f"{n:6d} {our_time:10.3f} {their_time:10.2f} {their_time / our_time:7.1f} {difference:11.1e}", flush=True)
+        rows.append(
+            {
+                "n": n,
+                "ours_s": our_time,
+                "peer_s": their_time,
+                "ratio": their_time / our_time,
+                "difference": difference,
+            }
+        )
+        print(
+            f"{n:6d} {our_time:10.3f} {their_time:10.2f} {their_time / our_time:7.1f} {difference:11.1e}",
+            flush=True,
+        )
     write_json(args.json, {"workload": "W1", "times": len(TIMES), "rows": rows})
 
 

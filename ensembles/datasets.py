@@ -346,9 +346,7 @@ def _read_idx(folder: Path, name: str, axes: int) -> np.ndarray:
             raise ValueError(f"{path} must be a whole gzip file, found: {error}") from error
     wanted, header = bytes([0, 0, 8, axes]), 4 + 4 * axes
     if content[:4] != wanted:
-        raise ValueError(
-            f"{path} must start with the IDX magic number {wanted.hex()}, found {content[:4].hex()!r}"
-        )
+        raise ValueError(f"{path} must start with the IDX magic number {wanted.hex()}, found {content[:4].hex()!r}")
     if len(content) < header:
         raise ValueError(f"{path} must have a header of {header} bytes, found {len(content)}")
     sides = tuple(int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4))

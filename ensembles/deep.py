@@ -194,9 +194,7 @@ class DeepEnsemble:
         problem = pose(self._kernel, self._action, output, x, y, self._reduction)
         parts = tuple(decompose(problem.output))
         with progress_bar(self._progress) as progress:
-            spectra, mean_diagonal = train(
-                self._kernel, problem, [part.irrep for part in parts], self._store, progress
-            )
+            spectra, mean_diagonal = train(self._kernel, problem, [part.irrep for part in parts], self._store, progress)
         labels = tuple(
             np.einsum("nk,akd->nda", problem.y, part.isometries).reshape(spectrum.rows, -1)
             for part, spectrum in zip(parts, spectra, strict=True)
@@ -266,7 +264,7 @@ class DeepEnsemble:
                     values = spectrum.predict(flat, self._filter, times, fitted.rate, labels, fitted.ridge)
                     values = values.reshape(len(times), -1, d, labels.shape[1])
                     mean[:, rows] += np.einsum("tmda,akd->tmk", values, part.isometries)
-        cut = sum(s.cut(times, fitted.rate, fitted.ridge) for s in spectra)
+        cut = sum(s.cut(times, fitted.rate, fitted.ridge, self._filter) for s in spectra)
         law = Law(times, mean, sum(s.unresolved for s in spectra), np.asarray(cut))
         if law.cut.any():
             warnings.warn(

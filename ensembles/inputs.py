@@ -82,5 +82,7 @@ def _as_real(values: Any, name: str) -> np.ndarray:
     bad = ~np.isfinite(array)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} must be finite: found {int(bad.sum())} NaN or inf entries, the first at index {first}")
+        raise ValueError(
+            f"{name} must be finite: found {int(bad.sum())} NaN or inf entries, the first at index {first}"
+        )
     return array

@@ -103,9 +103,7 @@ def orbit_error(
     return _ratio(_norm(stacked - wanted).max(axis=0), _norm(stacked[start]))
 
 
-def orbit_mse(
-    outputs: Any, output: _Output | None = None, *, identity: int | None = None, axis: int = 0
-) -> np.ndarray:
+def orbit_mse(outputs: Any, output: _Output | None = None, *, identity: int | None = None, axis: int = 0) -> np.ndarray:
     """Give the mean square deviation on the orbit, mean_g |rho_Y(g)^-1 f(gx) - f(x)|^2, not normalised.
 
     Parameters
@@ -260,9 +258,7 @@ def _stack(outputs: Any, axis: int) -> np.ndarray:
         raise ValueError(f"outputs must be [|G|, ..., k] with entries on every axis, found shape {raw.shape}")
     place = axis + raw.ndim if axis < 0 else axis
     if not 0 <= place < raw.ndim - 1:
-        raise ValueError(
-            f"axis must be one of the first {raw.ndim - 1} axes of outputs (the last is k), found {axis}"
-        )
+        raise ValueError(f"axis must be one of the first {raw.ndim - 1} axes of outputs (the last is k), found {axis}")
     bad = ~np.isfinite(raw)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

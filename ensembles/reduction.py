@@ -47,7 +47,12 @@ class Problem:
 
 
 def pose(
-    kernel: Kernel, action: Action, output: Representation, x: np.ndarray, y: np.ndarray, reduction: str = "auto"
+    kernel: Kernel,
+    action: Action,
+    output: Representation,
+    x: np.ndarray,
+    y: np.ndarray,
+    reduction: str = "auto",
 ) -> Problem:
     """Choose the orbit reduction or the listed set.
 

@@ -228,7 +228,9 @@ def matrix_action(group: FiniteGroup, matrices: Any) -> Action:
     matrices = np.array(matrices, dtype=float)
     check_matrices(group, matrices)
     matrices.setflags(write=False)
-    return _MatrixAction(group, f"matrix_action({group.name}, {matrices.shape[1]} x {matrices.shape[1]})", matrices=matrices)
+    return _MatrixAction(
+        group, f"matrix_action({group.name}, {matrices.shape[1]} x {matrices.shape[1]})", matrices=matrices
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +275,9 @@ def permutation_action(group: FiniteGroup, perms: Any) -> Action:
                 f"perms must be a homomorphism: perms[{wrong[0]}][perms[{s}]] is not perms[{group.table[wrong[0], s]}] "
                 f"of the product {wrong[0]} * {s}; perms[g][i] is where site i goes, not where its value comes from"
             )
-    return _PermutationAction(group, f"permutation_action({group.name}, {perms.shape[1]} sites)", sources=np.argsort(perms))
+    return _PermutationAction(
+        group, f"permutation_action({group.name}, {perms.shape[1]} sites)", sources=np.argsort(perms)
+    )
 
 
 def permutation_matrices(perms: Any) -> np.ndarray:

@@ -161,9 +161,9 @@ def semidirect_product(normal: FiniteGroup, acting: FiniteGroup, automorphisms: 
         for k in acting.generators:
             if not np.array_equal(maps[acting.table[h, k]], image[maps[k]]):
                 raise ValueError(f"automorphisms of {h} and {k} do not compose to that of their product")
-    n, h = np.divmod(np.arange(prod(shape)), acting.order)
-    first = normal.table[n[:, None], maps[h[:, None], n]]
-    table = first * acting.order + acting.table[h[:, None], h]
+    left, right = np.divmod(np.arange(prod(shape)), acting.order)
+    first = normal.table[left[:, None], maps[right[:, None], left]]
+    table = first * acting.order + acting.table[right[:, None], right]
     return FiniteGroup(table.astype(np.int32), f"{normal.name} : {acting.name}")
 
 

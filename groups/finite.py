@@ -181,7 +181,7 @@ def _generators(table: np.ndarray, identity: int) -> tuple[int, ...]:
         found.append(int(np.argmin(reached)))
         frontier = np.flatnonzero(reached)
         while len(frontier):
-            products = np.unique(table[np.ix_(frontier, found)])
+            products = np.unique(table[frontier][:, found])
             frontier = products[~reached[products]]
             reached[frontier] = True
     return tuple(found)

@@ -241,5 +241,3 @@ def decompose(representation: Representation) -> list[Isotypic]:
         if copies:
             parts.append(Isotypic(irrep, np.array(copies)))
     return parts
-
-

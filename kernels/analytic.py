@@ -113,9 +113,7 @@ class AnalyticKernel:
         if np.iscomplexobj(x):
             raise ValueError(f"{name} must be real, found dtype {x.dtype}")
         if x.ndim < 2:
-            raise ValueError(
-                f"{name} must be [n, d] or [n, spatial axes, channels], found shape {x.shape}"
-            )
+            raise ValueError(f"{name} must be [n, d] or [n, spatial axes, channels], found shape {x.shape}")
         return np.ascontiguousarray(x, dtype=self.dtype)
 
     def _tiles(self, x1: np.ndarray, x2: np.ndarray, symmetric: bool, kind: str) -> KernelPair:
@@ -138,9 +136,7 @@ class AnalyticKernel:
                         matrix[j : j + len(b), i : i + len(a)] = tile.T
         return KernelPair(nngp, ntk)
 
-    def _tile(
-        self, a: np.ndarray, b: np.ndarray, rows: int, columns: int, kind: str
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _tile(self, a: np.ndarray, b: np.ndarray, rows: int, columns: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
         layers = self.architecture.layers
         # The last tiles are filled up by repetition: one compilation for each shape, and few shapes.
         a, b = _fill(a, rows), _fill(b, columns)

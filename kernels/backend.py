@@ -1,5 +1,6 @@
 """The only file that touches JAX's moving parts: the x64 scope and host copies."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -17,13 +18,9 @@ def x64(enabled: bool = True) -> Iterator[None]:
     Results are to be converted with `to_numpy` inside the block, which must not hold a `yield` or `await`:
     what is suspended in it would take the scope along. Not inside `jax.jit`.
     """
-    if hasattr(jax, "enable_x64"):  # the scope since JAX 0.8
-        scope = jax.enable_x64(enabled)
-    else:
-        from jax.experimental import enable_x64
-
-        scope = enable_x64(enabled)
-    with scope:
+    # The scope's place since JAX 0.8, and before; looked up at run time, since each version has only one.
+    home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    with home.enable_x64(enabled):
         yield
 
 

@@ -41,9 +41,7 @@ def _rectifier(D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     return (jnp.sqrt(e_minus * e_plus) - theta * (S - D) / 4) / np.pi, 1 - theta / np.pi
 
 
-def _leaky_pair(
-    layer: LeakyRelu, D: Array, S: Array, q1: Array, q2: Array
-) -> tuple[Array, Array, Array]:
+def _leaky_pair(layer: LeakyRelu, D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
     # leaky = slope * identity + (1 - slope) * relu, and E[u relu(v)] = K/2.
     odd, share = _rectifier(D, S, q1, q2)
     relu = (1 - layer.slope) ** 2
@@ -92,9 +90,7 @@ def _angles(D: Array, S: Array, q1: Array, q2: Array) -> _Angles:
     def gap_of(excess: Array, angle: Array) -> Array:
         return 2 * jnp.arcsin(jnp.clip((excess - shift) / (2 * jnp.sin(half + angle)), -1, 1))
 
-    return _Angles(
-        gap_of(excess_minus, B), gap_of(excess_plus, np.pi / 2 - B), B, sin_B * cos_B, root, A1, A2
-    )
+    return _Angles(gap_of(excess_minus, B), gap_of(excess_plus, np.pi / 2 - B), B, sin_B * cos_B, root, A1, A2)
 
 
 def _erf_pair(_: Erf, D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:

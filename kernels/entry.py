@@ -147,9 +147,7 @@ def _check_name(name: str) -> str:
 def _check_array(name: str, array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype.kind not in KINDS or array.dtype.itemsize > 8:
-        raise TypeError(
-            f"arrays must hold numbers of at most 64 bits, found {name!r} with dtype {array.dtype}"
-        )
+        raise TypeError(f"arrays must hold numbers of at most 64 bits, found {name!r} with dtype {array.dtype}")
     return array
 
 

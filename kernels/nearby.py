@@ -38,7 +38,7 @@ def close_pairs(D: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> tuple[np.ndarr
         Their distance, relative to the samples' size.
     """
     scale = (q1[:, None] + q2[None, :]) / 2
-    rows, columns = np.nonzero((D > 0) & (D < _step(D.dtype) ** 2 * scale))
+    rows, columns = np.nonzero((D > 0) & (_step(D.dtype) ** 2 * scale > D))
     return rows, columns, np.sqrt(D[rows, columns] / scale[rows, columns])
 
 
@@ -69,7 +69,7 @@ def interpolate(
     total: np.ndarray | float = 0.0
     position = ratio.astype(float) / step
     for node in _NODES:
-        others = _NODES[_NODES != node]
+        others = _NODES[node != _NODES]
         weight = np.prod([(position - other) / (node - other) for other in others], axis=0)
         total = total + weight * evaluate(a, a + np.asarray(node * step, a.dtype) * direction)
     return np.asarray(total)

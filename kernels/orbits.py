@@ -9,7 +9,15 @@ import numpy as np
 from haarflow.groups import Action, Representation, check_action
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["InvarianceReport", "Kernel", "OrbitGram", "Progress", "check_invariance", "orbit_gram", "orbit_rows"]
+__all__ = [
+    "InvarianceReport",
+    "Kernel",
+    "OrbitGram",
+    "Progress",
+    "check_invariance",
+    "orbit_gram",
+    "orbit_rows",
+]
 
 Progress = Callable[[str, int, int], None]
 
@@ -59,9 +67,7 @@ class InvarianceReport:
         return not self.failures
 
 
-def check_invariance(
-    kernel: Kernel, action: Action, sample_shape: tuple[int, ...], seed: int = 0
-) -> InvarianceReport:
+def check_invariance(kernel: Kernel, action: Action, sample_shape: tuple[int, ...], seed: int = 0) -> InvarianceReport:
     """Check on random inputs that the orbit reduction applies: an orthogonal action, and invariant kernels.
 
     Parameters

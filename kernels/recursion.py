@@ -7,6 +7,7 @@ first batch and one of the second, and the variances q1, q2. Its layout is one o
     pairs     [n1, n2, *shape, *shape]   every position of the first with every position of the second.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -24,7 +25,16 @@ from haarflow.kernels.architecture import (
 )
 from haarflow.kernels.duals import DUALS
 
-__all__ = ["Spreads", "State", "distances", "finish", "flat_state", "layout", "pools_before_a_nonlinearity", "run"]
+__all__ = [
+    "Spreads",
+    "State",
+    "distances",
+    "finish",
+    "flat_state",
+    "layout",
+    "pools_before_a_nonlinearity",
+    "run",
+]
 
 
 class State(NamedTuple):
@@ -37,6 +47,15 @@ class State(NamedTuple):
     q2: Array
     rank: int  # number of spatial axes of one sample, 0 when flat
     paired: bool  # pairs layout
+
+
+def _arrays(state: State) -> tuple[Array, ...]:
+    return state.D, state.S, state.theta, state.q1, state.q2
+
+
+def _with_arrays(state: State, arrays: Sequence[Array]) -> State:
+    D, S, theta, q1, q2 = arrays
+    return State(D, S, theta, q1, q2, state.rank, state.paired)
 
 
 class Spreads(NamedTuple):
@@ -96,18 +115,17 @@ def _box(layer: Conv, state: State) -> State:
     """Average over the filter's offsets, applied to p and p' together."""
     first, second = (2, 3), ((4, 5) if state.paired else (2, 3))
     joint = (2, 3, 4, 5) if state.paired else (2, 3)
-    values = {"D": state.D, "S": state.S, "theta": state.theta, "q1": state.q1, "q2": state.q2}
-    axes = {"D": joint, "S": joint, "theta": joint, "q1": first, "q2": second}
-    radius = layer.size // 2
-    if radius:
-        values = {name: _pad(layer, part, axes[name]) for name, part in values.items()}
+    axes = (joint, joint, joint, first, second)
+    values: Sequence[Array] = _arrays(state)
+    if layer.size > 1:
+        values = [_pad(layer, part, along) for part, along in zip(values, axes, strict=True)]
         if layer.padding == "SAME" and state.paired:
             # Where one of the two positions lies outside, u - v is the other one alone.
             outside1 = 1 - _pad(layer, jnp.ones_like(state.q1[:1]), first)
             outside2 = 1 - _pad(layer, jnp.ones_like(state.q2[:, :1]), second)
-            rim = values["q1"] * outside2 + outside1 * values["q2"]
-            values["D"], values["S"] = values["D"] + rim, values["S"] + rim
-    return state._replace(**{name: _mean(layer, part, axes[name]) for name, part in values.items()})
+            rim = values[3] * outside2 + outside1 * values[4]
+            values = (values[0] + rim, values[1] + rim, *values[2:])
+    return _with_arrays(state, [_mean(layer, part, along) for part, along in zip(values, axes, strict=True)])
 
 
 def _pad(layer: Conv, values: Array, axes: tuple[int, ...]) -> Array:
@@ -132,7 +150,8 @@ def _mean(layer: Conv, values: Array, axes: tuple[int, ...]) -> Array:
             values = sum((displaced(values, along, step) for step in range(-radius, radius + 1)), jnp.zeros(()))
     else:
         values = sum(
-            (displaced(displaced(values, vertical, dy), horizontal, dx) for dy, dx in layer.offsets), jnp.zeros(())
+            (displaced(displaced(values, vertical, dy), horizontal, dx) for dy, dx in layer.offsets),
+            jnp.zeros(()),
         )
     return values / len(layer.offsets)
 
@@ -194,24 +213,18 @@ def _own_spread(D: Array, rank: int) -> Array:
 
 
 def _flatten(state: State) -> State:
-    axes = tuple(range(2, state.D.ndim))
-    if state.paired:
-        shape = state.D.shape[2 : 2 + state.rank]
+    axes = tuple(range(2, 2 + state.rank))
+    shape = state.D.shape[2 : 2 + state.rank]
 
-        def aligned(values: Array) -> Array:
-            full = jnp.broadcast_to(values, (*values.shape[:2], *shape, *shape))
-            return _own_spread(full, state.rank)
+    def mean(values: Array) -> Array:
+        if state.paired:
+            values = _own_spread(jnp.broadcast_to(values, (*values.shape[:2], *shape, *shape)), state.rank)
+        return values.mean(axis=axes)
 
-        axes = tuple(range(2, 2 + state.rank))
-        D, S, theta, q1, q2 = (aligned(v) for v in (state.D, state.S, state.theta, state.q1, state.q2))
-    else:
-        D, S, theta, q1, q2 = state.D, state.S, state.theta, state.q1, state.q2
-    return State(*(values.mean(axis=axes) for values in (D, S, theta, q1, q2)), 0, False)
+    return _with_arrays(state, [mean(values) for values in _arrays(state)])._replace(rank=0, paired=False)
 
 
-def _walk(
-    layers: tuple[Layer, ...], state: State, spreads: Spreads | None, seen: list[Array], needed: int
-) -> State:
+def _walk(layers: tuple[Layer, ...], state: State, spreads: Spreads | None, seen: list[Array], needed: int) -> State:
     for layer in layers:
         if isinstance(layer, (Dense, Conv)):
             state = _linear(layer, state)
@@ -222,8 +235,7 @@ def _walk(
             state = state._replace(D=D, S=S, theta=state.theta * slope, q1=q1, q2=q2)
         elif isinstance(layer, Residual):
             branch = _walk(layer.branch, state, spreads, seen, needed)
-            parts = (a + b for a, b in zip(state[:5], branch[:5], strict=True))
-            state = State(*parts, state.rank, state.paired)
+            state = _with_arrays(state, [a + b for a, b in zip(_arrays(state), _arrays(branch), strict=True)])
         elif isinstance(layer, Flatten):
             state = _flatten(state) if state.rank else state
         elif len(seen) < needed:
@@ -258,9 +270,7 @@ def run(layers: tuple[Layer, ...], x1: Array, x2: Array, paired: bool) -> tuple[
     if needed:
         first, second = _spreads(layers, x1, needed), _spreads(layers, x2, needed)
         rank = x1.ndim - 2
-        spreads = Spreads(
-            tuple(_tiled(s, 1, 0, rank) for s in first), tuple(_tiled(s, 0, rank, 0) for s in second)
-        )
+        spreads = Spreads(tuple(_tiled(s, 1, 0, rank) for s in first), tuple(_tiled(s, 0, rank, 0) for s in second))
     return finish(layers, distances(x1, x2, paired), spreads)
 
 

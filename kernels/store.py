@@ -118,9 +118,7 @@ class Store:
         except StoreError:
             raise
         except OSError as error:
-            raise StoreError(
-                f"store cannot be {'made' if create else 'opened'} at {self.path}: {error}"
-            ) from error
+            raise StoreError(f"store cannot be {'made' if create else 'opened'} at {self.path}: {error}") from error
 
     def _open(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -136,9 +134,7 @@ class Store:
             foreign = [name for name in names if name != _MARKER and not name.startswith(_TEMPORARY)]
             if foreign or not create:
                 found = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "") if foreign else "no file"
-                raise StoreError(
-                    f"store must be an empty folder or one with {_MARKER}, found {found} in {self.path}"
-                )
+                raise StoreError(f"store must be an empty folder or one with {_MARKER}, found {found} in {self.path}")
             self._write(json.dumps({"format": FORMAT, "made_by": made_by()}).encode(), marker)
         _check_marker(marker)
         if create and not os.access(self.path, os.W_OK | os.X_OK):
@@ -173,9 +169,7 @@ class Store:
             except FileNotFoundError:
                 continue  # removed by another process in between
             except DamageError as damage:
-                warnings.warn(
-                    f"{path} is damaged and is computed again: {damage}", StoreWarning, stacklevel=2
-                )
+                warnings.warn(f"{path} is damaged and is computed again: {damage}", StoreWarning, stacklevel=2)
             else:
                 return arrays
         return None
@@ -263,9 +257,7 @@ class Store:
                     continue
             yield replace(entry, damage=damage), damage
 
-    def prune(
-        self, kind: str | None = None, damaged: bool = False, older_than: timedelta | None = None
-    ) -> list[Path]:
+    def prune(self, kind: str | None = None, damaged: bool = False, older_than: timedelta | None = None) -> list[Path]:
         """Remove entries, and always what interrupted runs left over; foreign files stay.
 
         Parameters
@@ -348,13 +340,10 @@ def _check_marker(marker: Path) -> None:
             raise ValueError(f"format {found!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"marker {marker} is damaged ({error}): where the folder is a store, "
-            f'write {{"format": {FORMAT}}} into it'
+            f'marker {marker} is damaged ({error}): where the folder is a store, write {{"format": {FORMAT}}} into it'
         ) from error
     if found > FORMAT:
-        raise StoreError(
-            f"store {marker.parent} has format {found} of a newer haarflow; this version reads {FORMAT}"
-        )
+        raise StoreError(f"store {marker.parent} has format {found} of a newer haarflow; this version reads {FORMAT}")
 
 
 def _is_sound(path: Path) -> bool:

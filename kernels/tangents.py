@@ -158,9 +158,7 @@ def to_neural_tangents(arch: Sequential, width: int = 512, outputs: int = 1) -> 
 def _translate(stax: Any, layer: Layer, width: int) -> Any:
     if isinstance(layer, Residual):
         branch = [_translate(stax, part, width) for part in layer.branch]
-        return stax.serial(
-            stax.FanOut(2), stax.parallel(stax.serial(*branch), stax.Identity()), _quiet_sum(stax)
-        )
+        return stax.serial(stax.FanOut(2), stax.parallel(stax.serial(*branch), stax.Identity()), _quiet_sum(stax))
     return _BUILDERS[type(layer)](stax, layer, width)
 
 

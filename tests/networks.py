@@ -31,7 +31,9 @@ NETWORKS = {
         (4, 4, 1),
     ),
     "same flatten": (
-        k.Sequential(_conv("SAME"), k.Relu(), _conv("SAME", 0.0), k.Erf(), k.Flatten(), k.Dense(W), k.Relu(), k.Dense()),
+        k.Sequential(
+            _conv("SAME"), k.Relu(), _conv("SAME", 0.0), k.Erf(), k.Flatten(), k.Dense(W), k.Relu(), k.Dense()
+        ),
         (4, 3, 2),
     ),
     "circular gap": (

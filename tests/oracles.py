@@ -4,8 +4,9 @@ import itertools
 
 import mpmath
 import numpy as np
-from haarflow import kernels
 from scipy.linalg import eigh
+
+from haarflow import kernels
 
 DIGITS = 50
 
@@ -86,13 +87,22 @@ def _walk(layers, K, T):
         elif isinstance(layer, kernels.AvgPool):
             K, T = [_pool(k, layer.size) for k in K], [_pool(t, layer.size) for t in T]
         elif isinstance(layer, kernels.GlobalAvgPool):
-            K, T = [np.array(k.mean(), dtype=object) for k in K], [np.array(t.mean(), dtype=object) for t in T]
+            K, T = (
+                [np.array(k.mean(), dtype=object) for k in K],
+                [np.array(t.mean(), dtype=object) for t in T],
+            )
         elif isinstance(layer, kernels.Flatten):
             K = [np.array(_variances(k).mean(), dtype=object) for k in K]
             T = [np.array(_variances(t).mean(), dtype=object) for t in T]
         else:
             q = [_variances(K[0]), _variances(K[2])]
-            K, T = map(list, zip(*(_activate(layer, q[i], q[j], K[m], T[m]) for m, i, j in ((0, 0, 0), (1, 0, 1), (2, 1, 1))), strict=True))
+            K, T = map(
+                list,
+                zip(
+                    *(_activate(layer, q[i], q[j], K[m], T[m]) for m, i, j in ((0, 0, 0), (1, 0, 1), (2, 1, 1))),
+                    strict=True,
+                ),
+            )
     return K, T
 
 
@@ -110,7 +120,10 @@ def mp_kernel(arch, x1, x2):
     with mpmath.workdps(DIGITS):
         x = [_mp(x1), _mp(x2)]
         channels = x1.shape[-1]
-        K = [np.array(np.tensordot(x[i], x[j], axes=(-1, -1)) / channels, dtype=object) for i, j in ((0, 0), (0, 1), (1, 1))]
+        K = [
+            np.array(np.tensordot(x[i], x[j], axes=(-1, -1)) / channels, dtype=object)
+            for i, j in ((0, 0), (0, 1), (1, 1))
+        ]
         K, T = _walk(arch.layers, K, [k * 0 for k in K])
         return np.asarray(K[1]).item(), np.asarray(T[1]).item()
 

@@ -1,6 +1,7 @@
 """Groups and actions that tests are parametrised over: a new entry is tested by standing here."""
 
 import numpy as np
+
 from haarflow import groups as g
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"haarflow": "ensembles", "haarflow.groups": "groups", "haarflow.kernels": "kernels", "haarflow.solvers": "solvers"}
+ROOMS = {
+    "haarflow": "ensembles",
+    "haarflow.groups": "groups",
+    "haarflow.kernels": "kernels",
+    "haarflow.solvers": "solvers",
+}
 MAY_IMPORT = {"groups": {"groups"}, "solvers": {"solvers"}, "kernels": {"groups", "kernels"}}
 SOURCES = sorted(path for folder in ROOMS.values() for path in (ROOT / folder).rglob("*.py"))
 
@@ -37,7 +42,9 @@ def imported(path):
 @pytest.mark.parametrize("room", MAY_IMPORT)
 def test_imports_run_one_way(room):
     for path in (ROOT / room).rglob("*.py"):
-        ours = {name.split(".")[1] if "." in name else "" for name in imported(path) if name.split(".")[0] == "haarflow"}
+        ours = {
+            name.split(".")[1] if "." in name else "" for name in imported(path) if name.split(".")[0] == "haarflow"
+        }
         assert ours - {""} <= MAY_IMPORT[room], path
 
 

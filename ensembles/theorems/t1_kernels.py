@@ -36,9 +36,6 @@ def _largest_change(
     for g in range(workload.action.group.order):
         after = kernel(behind(workload.action(g, a)), behind(workload.action(g, b)))
         changes.append(
-            max(
-                np.max(np.abs(new - old)) / np.max(np.abs(old))
-                for new, old in zip(after, before, strict=True)
-            )
+            max(np.max(np.abs(new - old)) / np.max(np.abs(old)) for new, old in zip(after, before, strict=True))
         )
     return np.array(changes)

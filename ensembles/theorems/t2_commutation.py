@@ -26,9 +26,7 @@ def gram_commutation(workload: Workload) -> Measurement:
     spoilt = listed.copy()
     spoilt[len(x)] = workload.outside[0]  # one orbit element gives way to another point
     kernel = kernels.analytic(workload.architecture)
-    residual, control = (
-        _commutators(kernel(points).ntk, group.table, len(x)) for points in (listed, spoilt)
-    )
+    residual, control = (_commutators(kernel(points).ntk, group.table, len(x)) for points in (listed, spoilt))
     curves = {"element": np.arange(group.order), "residual": residual, "control": control}
     return Measurement(float(residual.max()), float(control.max()), "one orbit element replaced", curves)
 
@@ -38,7 +36,11 @@ def _commutators(gram: np.ndarray, table: np.ndarray, n: int) -> np.ndarray:
     t = 10 / scale
     flow = expm(-t * gram)
     # A pseudo-inverse is continuous only at fixed rank: the cut stands far above rounding.
-    functions = [pinvh(gram, atol=0.0, rtol=1e-6), flow, pinvh(gram, atol=0.0, rtol=1e-6) @ (np.eye(len(gram)) - flow)]
+    functions = [
+        pinvh(gram, atol=0.0, rtol=1e-6),
+        flow,
+        pinvh(gram, atol=0.0, rtol=1e-6) @ (np.eye(len(gram)) - flow),
+    ]
     worst = np.zeros(len(table))
     for g, row in enumerate(table):
         # Pi(g) sends the point (h, i) to (gh, i).

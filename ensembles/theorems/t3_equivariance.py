@@ -20,7 +20,11 @@ __all__ = ["emergent_equivariance"]
 def emergent_equivariance(workload: Workload) -> Measurement:
     """Measure the relative orbit error of the mean on N(0, 1) inputs over training time, with and without."""
     augmented = DeepEnsemble(
-        workload.architecture, action=workload.action, output=workload.output, reduction="orbit", progress=False
+        workload.architecture,
+        action=workload.action,
+        output=workload.output,
+        reduction="orbit",
+        progress=False,
     ).fit(workload.x, workload.y)
     plain = DeepEnsemble(workload.architecture, progress=False).fit(workload.x, workload.y)
     scales = augmented.timescales

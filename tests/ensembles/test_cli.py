@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
 from haarflow import cli, theorems
 from haarflow.kernels import Store
 from haarflow.theorems import workloads
-from typer.testing import CliRunner
 
 
 def call(*arguments):

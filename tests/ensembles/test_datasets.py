@@ -74,9 +74,7 @@ def test_a_dataset_of_unequal_lengths_is_refused():
 
 
 @pytest.mark.parametrize("name", WITH_COUNT)
-@pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (-3, ValueError), (2.0, TypeError), (True, TypeError)]
-)
+@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (-3, ValueError), (2.0, TypeError), (True, TypeError)])
 def test_a_count_that_is_no_count_is_refused(name, n, error):
     with pytest.raises(error, match="n must be"):
         WITH_COUNT[name](n)

@@ -1,11 +1,12 @@
-"""The ensemble's mean against regression on the listed augmented set, duplicates merged by hand, and neural-tangents."""
+"""The ensemble's mean against the listed augmented set, duplicates merged by hand, and neural-tangents."""
 
-import haarflow as hf
 import numpy as np
 import pytest
+from oracles import gradient_flow_mean, listed, merged, weighted_flow_mean
+
+import haarflow as hf
 from haarflow import groups, kernels
 from haarflow.theorems import workloads
-from oracles import gradient_flow_mean, listed, merged, weighted_flow_mean
 
 TIMES = [0.0, 1.0, 1e3, 1e6, np.inf]
 W = 2**0.5
@@ -53,9 +54,7 @@ def test_mean_against_the_listed_set(workload):
     ).fit(workload.x, workload.y)
     x_test = np.concatenate([workload.outside, workload.x[:3]])
     law = ensemble.predict(x_test, TIMES)
-    exact = by_listing(
-        workload.architecture, workload.action, workload.output, workload.x, workload.y, x_test, TIMES
-    )
+    exact = by_listing(workload.architecture, workload.action, workload.output, workload.x, workload.y, x_test, TIMES)
     assert np.max(np.abs(law.mean - exact)) < 1e-11
     assert ensemble.reduction == "orbit"
     assert law.unresolved == 0
@@ -63,9 +62,7 @@ def test_mean_against_the_listed_set(workload):
 
 def test_explicit_path_agrees(workload):
     both = [
-        hf.DeepEnsemble(
-            workload.architecture, action=workload.action, output=workload.output, reduction=reduction
-        )
+        hf.DeepEnsemble(workload.architecture, action=workload.action, output=workload.output, reduction=reduction)
         .fit(workload.x[:5], workload.y[:5])
         .predict(workload.outside, TIMES)
         .mean
@@ -97,9 +94,7 @@ def test_digits_against_neural_tangents():
     mean = hf.DeepEnsemble(dense(), action=action).fit(data.x, data.y).predict(x_test, TIMES[:4]).mean
     points, labels = listed(action, None, data.x, data.y)
     with x64():
-        predict = nt.predict.gradient_descent_mse_ensemble(
-            kernels.to_neural_tangents(dense())[2], points, labels
-        )
+        predict = nt.predict.gradient_descent_mse_ensemble(kernels.to_neural_tangents(dense())[2], points, labels)
         theirs = np.array([np.asarray(predict(t=t, x_test=x_test, get="ntk")) for t in TIMES[:4]])
     assert np.max(np.abs(mean - theirs)) < 1e-7
 
@@ -212,7 +207,7 @@ def test_a_kernel_that_is_not_invariant_is_noticed(name):
     network, action, side = BROKEN[name]
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((3, side, side, 1)), rng.standard_normal((3, 2))
-    with pytest.raises(ValueError, match="kernel is not invariant under .* differs .* for element g = "):
+    with pytest.raises(ValueError, match=r"kernel is not invariant under .* differs .* for element g = "):
         hf.DeepEnsemble(network, action=action, reduction="orbit").fit(x, y)
     with pytest.warns(hf.ReductionWarning, match="augmented samples are listed instead"):
         ensemble = hf.DeepEnsemble(network, action=action).fit(x, y)

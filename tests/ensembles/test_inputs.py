@@ -1,9 +1,10 @@
 """Bad input: each error names the argument, what was found, and what would be right."""
 
-import haarflow as hf
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import haarflow as hf
 from haarflow import groups, kernels
 
 X = np.random.default_rng(0).standard_normal((4, 4, 4, 1))
@@ -23,14 +24,26 @@ def spoilt(array, index, value):
 
 
 FIT = {
-    "nan in x": (lambda: (spoilt(X, (1, 2, 3, 0), np.nan), Y), ValueError, r"x must be finite: found 1 .* index \(1, 2, 3, 0\)"),
-    "inf in y": (lambda: (X, spoilt(Y, (2, 1), np.inf)), ValueError, r"y must be finite: found 1 .* index \(2, 1\)"),
+    "nan in x": (
+        lambda: (spoilt(X, (1, 2, 3, 0), np.nan), Y),
+        ValueError,
+        r"x must be finite: found 1 .* index \(1, 2, 3, 0\)",
+    ),
+    "inf in y": (
+        lambda: (X, spoilt(Y, (2, 1), np.inf)),
+        ValueError,
+        r"y must be finite: found 1 .* index \(2, 1\)",
+    ),
     "lengths": (lambda: (X, Y[:3]), ValueError, "same length, found 4 samples and 3 labels"),
     "no samples": (lambda: (X[:0], Y[:0]), ValueError, "at least one sample"),
     "class labels": (lambda: (X, np.arange(4)), ValueError, r"pass hf.one_hot\(y, k\)"),
     "flat y": (lambda: (X, np.ones(4)), ValueError, r"one output is y\[:, None\]"),
     "no columns": (lambda: (X, Y[:, :0]), ValueError, "at least one column"),
-    "complex x": (lambda: (X.astype(complex), Y), TypeError, "x must be real numbers, found dtype complex128"),
+    "complex x": (
+        lambda: (X.astype(complex), Y),
+        TypeError,
+        "x must be real numbers, found dtype complex128",
+    ),
     "complex y": (lambda: (X, Y.astype(complex)), TypeError, "y must be real numbers"),
     "strings": (lambda: (X.astype(str), Y), TypeError, "x must be real numbers"),
     "one number a sample": (lambda: (np.ones(4), Y), ValueError, r"x must be \[n, d\]"),
@@ -54,7 +67,11 @@ OPTIONS = {
     "ridge": ({"ridge": -1.0}, ValueError, "ridge must be finite and >= 0, found -1.0"),
     "nan ridge": ({"ridge": np.nan}, ValueError, "ridge must be finite"),
     "dtype": ({"dtype": "float16"}, ValueError, "dtype must be"),
-    "action": ({"action": groups.cyclic(4)}, TypeError, r"action must be an Action such as groups.image_rotations\(4\)"),
+    "action": (
+        {"action": groups.cyclic(4)},
+        TypeError,
+        r"action must be an Action such as groups.image_rotations\(4\)",
+    ),
     "output": ({"output": np.eye(3)}, TypeError, "output must be a groups.Representation or None"),
     "output's group": (
         {"action": groups.image_rotations(4), "output": groups.trivial(groups.cyclic(3))},
@@ -78,7 +95,7 @@ def test_networks_that_are_wrong():
     with pytest.raises(ValueError, match="dtype must be the kernel's own, 'float32', found 'float64'"):
         hf.DeepEnsemble(kernels.analytic(NETWORK, "float32"))
     unflattened = kernels.Sequential(kernels.Dense(), kernels.Relu(), kernels.Dense())
-    with pytest.raises(ValueError, match="Dense needs flat inputs .* found spatial axes"):
+    with pytest.raises(ValueError, match=r"Dense needs flat inputs .* found spatial axes"):
         hf.DeepEnsemble(unflattened).fit(X, Y)
 
 
@@ -110,7 +127,9 @@ def test_predicting_too_early_or_elsewhere():
         with pytest.raises(RuntimeError, match=r"call fit\(x, y\) before"):
             use(ensemble())
     fitted = ensemble().fit(X, Y)
-    with pytest.raises(ValueError, match=r"x_test must hold samples of the training shape \(4, 4, 1\), found \(5, 5, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"x_test must hold samples of the training shape \(4, 4, 1\), found \(5, 5, 1\)"
+    ):
         fitted.predict(np.ones((2, 5, 5, 1)), 1.0)
     with pytest.raises(ValueError, match="x_test must be finite"):
         fitted.predict(X * np.nan, 1.0)
@@ -136,7 +155,11 @@ def test_inputs_are_converted_and_left_alone():
     kept = whole.copy()
     by_type = [
         ensemble().fit(x, y).predict(x[:2], [0.5, 40]).mean
-        for x, y in ((whole.astype(float), Y), (whole, Y.astype(int)), (jnp.asarray(whole, jnp.float32), jnp.asarray(Y)))
+        for x, y in (
+            (whole.astype(float), Y),
+            (whole, Y.astype(int)),
+            (jnp.asarray(whole, jnp.float32), jnp.asarray(Y)),
+        )
     ]
     for mean in by_type:
         assert np.array_equal(mean, by_type[0])

@@ -43,10 +43,7 @@ def loop_orbit_error(outputs, matrices, identity):
     base = outputs[identity]
     largest = 0.0
     for g in range(len(outputs)):
-        off = [
-            outputs[g][a] - sum(matrices[g][a][b] * base[b] for b in range(len(base)))
-            for a in range(len(base))
-        ]
+        off = [outputs[g][a] - sum(matrices[g][a][b] * base[b] for b in range(len(base))) for a in range(len(base))]
         largest = max(largest, math.sqrt(sum(v * v for v in off)))
     return largest / math.sqrt(sum(v * v for v in base))
 
@@ -133,9 +130,7 @@ def test_classification_measures_against_loops(outputs):
 
 
 def test_relative_orbit_std_against_a_loop(outputs):
-    np.testing.assert_allclose(
-        measures.relative_orbit_std(outputs), each(outputs, loop_relative_std), atol=1e-14
-    )
+    np.testing.assert_allclose(measures.relative_orbit_std(outputs), each(outputs, loop_relative_std), atol=1e-14)
 
 
 def test_pull_back_solves_for_the_base_output(outputs):
@@ -211,9 +206,7 @@ def test_zero_outputs_are_invariant_and_a_zero_base_divides_by_the_smallest_floa
 @pytest.mark.parametrize("size", [1e-250, 1e250])
 def test_the_orbit_error_does_not_depend_on_the_scale_of_the_outputs(size):
     outputs = np.random.default_rng(2).standard_normal((4, 5, 3))
-    np.testing.assert_allclose(
-        measures.orbit_error(size * outputs), measures.orbit_error(outputs), rtol=1e-13
-    )
+    np.testing.assert_allclose(measures.orbit_error(size * outputs), measures.orbit_error(outputs), rtol=1e-13)
 
 
 def test_kl_of_far_apart_logits_is_exact_where_probabilities_vanish():

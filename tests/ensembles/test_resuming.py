@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
-import haarflow as hf
 import numpy as np
 import pytest
+
+import haarflow as hf
 from haarflow import groups, kernels
 from haarflow.kernels import StoreWarning
 
@@ -74,7 +75,9 @@ sys.stdout.buffer.write(run(sys.argv[1]).tobytes())
 def test_a_new_process_gives_the_same_bits(tmp_path):
     outputs = [
         subprocess.run(
-            [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "store"), turn], capture_output=True, check=False
+            [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "store"), turn],
+            capture_output=True,
+            check=False,
         )
         for turn in ("first", "second")
     ]

@@ -5,6 +5,7 @@ import dataclasses
 import h5py
 import numpy as np
 import pytest
+
 from haarflow import kernels, theorems
 from haarflow.theorems import workloads
 from haarflow.theorems.report import legend, verdict_table

@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from haarflow import groups
 from registry import ACTIONS
+
+from haarflow import groups
 
 
 def samples(name, n=3, seed=0):
@@ -115,7 +116,7 @@ def test_arguments_that_are_wrong():
         groups.image_rotations(8)
     with pytest.raises(ValueError, match=r"use image_rotations\(4\)"):
         groups.interpolated_rotations(4)
-    with pytest.raises(IndexError, match="g must be an element 0 .. 3"):
+    with pytest.raises(IndexError, match=r"g must be an element 0 \.\. 3"):
         groups.image_rotations(4)(4, np.zeros((1, 2, 2, 1)))
     cycle = np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1]])
     with pytest.raises(ValueError, match=r"perms\[1\] must be a permutation"):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from haarflow import groups
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import ACTIONS
+
+from haarflow import groups
 
 
 def brute_force(action, x, tolerance=1e-9):

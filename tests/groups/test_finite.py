@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
-from haarflow import groups
 from hypothesis import given
 from hypothesis import strategies as st
 from registry import GROUPS
+
+from haarflow import groups
 
 
 @pytest.mark.parametrize("name", GROUPS)

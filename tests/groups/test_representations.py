@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from haarflow import groups
 from registry import ACTIONS, GROUPS
+
+from haarflow import groups
 
 
 @pytest.fixture(scope="module", params=GROUPS)
@@ -69,13 +70,17 @@ def test_regular_representation_is_left_multiplication():
 def test_what_is_no_representation():
     group = groups.cyclic(3)
     turn = 2 * np.pi / 3
-    rotations = np.array([[[np.cos(k * turn), -np.sin(k * turn)], [np.sin(k * turn), np.cos(k * turn)]] for k in range(3)])
+    rotations = np.array(
+        [[[np.cos(k * turn), -np.sin(k * turn)], [np.sin(k * turn), np.cos(k * turn)]] for k in range(3)]
+    )
     assert groups.Representation(group, rotations).commutant_dim == 2
     with pytest.raises(ValueError, match=r"must be \[3, d, d\] for C3"):
         groups.Representation(group, rotations[:2])
     with pytest.raises(ValueError, match=r"matrices\[1\] must be orthogonal: its columns are off by"):
         groups.Representation(group, rotations * np.array([1, 1.5, 1])[:, None, None])
-    with pytest.raises(ValueError, match=r"matrices\[1\] matrices\[1\] differs from matrices\[2\] of the product 1 \* 1"):
+    with pytest.raises(
+        ValueError, match=r"matrices\[1\] matrices\[1\] differs from matrices\[2\] of the product 1 \* 1"
+    ):
         groups.Representation(group, rotations[[0, 1, 1]])
     with pytest.raises(ValueError, match="must be finite"):
         groups.Representation(group, rotations * np.nan)

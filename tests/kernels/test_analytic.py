@@ -4,9 +4,10 @@ import importlib
 
 import numpy as np
 import pytest
-from haarflow import kernels
 from networks import NETWORKS, PEERLESS
 from oracles import mp_kernel
+
+from haarflow import kernels
 
 POOLED = [name for name in NETWORKS if name.startswith("pool")]
 CHEAP = ["relu", "relu without bias", "smooth before relu"]

@@ -1,6 +1,7 @@
 """Architectures: every wrong composition is refused with a sentence that says what would be right."""
 
 import pytest
+
 from haarflow import kernels as k
 
 WRONG = [
@@ -13,7 +14,10 @@ WRONG = [
     (lambda: k.Sequential(k.Relu(), k.Dense()), "must follow a linear layer"),
     (lambda: k.Sequential(k.Dense(), k.Relu(), k.Erf(), k.Dense()), "must follow a linear layer"),
     (lambda: k.Sequential(k.Residual(k.Dense()), k.Dense()), "must follow a linear layer"),
-    (lambda: k.Sequential(k.Dense(), k.Relu(), k.Residual(k.Dense()), k.Dense()), "must follow a linear layer"),
+    (
+        lambda: k.Sequential(k.Dense(), k.Relu(), k.Residual(k.Dense()), k.Dense()),
+        "must follow a linear layer",
+    ),
     (lambda: k.Residual(k.Dense(), k.Relu()), "must end in Dense or Conv"),
     (lambda: k.Residual(k.Relu(), k.AvgPool(2), k.Conv(3)), "same widths"),
     (lambda: k.Dense(W_std=-1.0), "W_std must be finite and >= 0, found -1.0"),
@@ -43,7 +47,11 @@ def test_something_that_is_no_layer():
     [
         (k.Sequential(k.Dense()), (4, 4, 1), "Dense needs flat inputs"),
         (k.Sequential(k.Conv(3), k.Flatten(), k.Dense()), (16,), "Conv needs images"),
-        (k.Sequential(k.Conv(3), k.AvgPool(2), k.Flatten(), k.Dense()), (5, 5, 1), "sides that 2 divides, found 5 x 5"),
+        (
+            k.Sequential(k.Conv(3), k.AvgPool(2), k.Flatten(), k.Dense()),
+            (5, 5, 1),
+            "sides that 2 divides, found 5 x 5",
+        ),
         (k.Sequential(k.GlobalAvgPool(), k.Dense()), (16,), "needs spatial axes"),
         (k.Sequential(k.Dense()), (), "one number a sample"),
     ],

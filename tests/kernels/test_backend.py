@@ -71,9 +71,7 @@ def test_dtypes(good):
 
 
 # To NumPy, None is float64.
-@pytest.mark.parametrize(
-    "wrong", ["float16", "int32", "complex128", ">f8", "double precision", None, 64, "f8,"]
-)
+@pytest.mark.parametrize("wrong", ["float16", "int32", "complex128", ">f8", "double precision", None, 64, "f8,"])
 def test_other_dtypes_are_refused(wrong):
     for refuse in (check_dtype, precision):
         with pytest.raises(ValueError, match='dtype must be "float64" or "float32", found'):
@@ -126,9 +124,7 @@ print(elapsed)
 
 
 def test_nothing_global_changes():
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) < 10  # a loaded machine; benchmarks measure it
 

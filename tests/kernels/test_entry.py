@@ -290,9 +290,9 @@ def test_unusual_keys(store, key):
 def test_keys_that_python_takes_as_equal_are_not(store):
     for number, value in enumerate((1, 1.0, True, "1", np.float32(0.5), -0.0, 0.0)):
         store.put("gram", {"value": value}, {"number": np.int64(number)})
-    assert [
-        store.get("gram", {"value": value})["number"].item() for value in (1, 1.0, True, "1", 0.5, -0.0, 0.0)
-    ] == [*range(7)]
+    assert [store.get("gram", {"value": value})["number"].item() for value in (1, 1.0, True, "1", 0.5, -0.0, 0.0)] == [
+        *range(7)
+    ]
     assert store.get("gram", {"value": np.int32(1)})["number"] == 0
 
 
@@ -346,12 +346,13 @@ def test_metadata_are_readable(store):
 
 def test_listing_reads_little(store, monkeypatch):
     store.put("gram", KEY, arrays())
+    sha256 = hashlib.sha256
+
+    def of_little(data):
+        assert len(data) < 1000
+        return sha256(data)
+
     monkeypatch.setattr(h5py, "File", lambda *_, **__: pytest.fail("opened"))
-    monkeypatch.setattr(hashlib, "sha256", lambda data: hash_short(data))
+    monkeypatch.setattr(hashlib, "sha256", of_little)
     (entry,) = store.entries()
     assert (entry.key, entry.ok, entry.bytes) == (KEY, True, entry.path.stat().st_size)
-
-
-def hash_short(data):
-    assert len(data) < 1000
-    return _sha256(data)

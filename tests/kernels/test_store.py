@@ -225,9 +225,7 @@ store.put("gram", {"samples": 1}, {"block": np.zeros(3)})
 
 def test_a_crash_leaves_a_file_that_prune_removes(store):
     store.put("gram", KEY, arrays())
-    run = subprocess.run(
-        [sys.executable, "-c", CRASH, str(store.path), "crash"], capture_output=True, check=False
-    )
+    run = subprocess.run([sys.executable, "-c", CRASH, str(store.path), "crash"], capture_output=True, check=False)
     assert run.returncode == 9, run.stderr
     assert store.get("gram", {"samples": 1}) is None
     (left,) = store.path.glob(".tmp-*")

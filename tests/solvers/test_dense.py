@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 from hard import FLOAT32, HARD, REGULAR
-from haarflow import solvers
 from scipy.sparse import csr_matrix
+
+from haarflow import solvers
 
 FLOW = solvers.GradientFlow()
 

@@ -43,9 +43,7 @@ def test_gradient_descent_after_very_many_steps(x):
         for value, steps in zip(found, STEPS, strict=True):
             exact = descent(x, steps)
             # Near x = 2 even steps cancel to nothing: held to the size of the odd ones.
-            assert abs(mpmath.mpf(value) - exact) <= mpmath.mpf(1e-13) * max(abs(exact), 1 if x > 1 else 0), (
-                steps
-            )
+            assert abs(mpmath.mpf(value) - exact) <= mpmath.mpf(1e-13) * max(abs(exact), 1 if x > 1 else 0), steps
 
 
 @given(st.floats(1e-12, 1.99), st.integers(0, 10**12))
@@ -56,9 +54,7 @@ def test_gradient_descent_anywhere(x, steps):
         assert abs(mpmath.mpf(found) - exact) <= mpmath.mpf(1e-12) * max(abs(exact), 1 if x > 1 else 0)
 
 
-@pytest.mark.parametrize(
-    "filter", [solvers.GradientFlow(), solvers.GradientDescent(), solvers.HeavyBall(0.0)]
-)
+@pytest.mark.parametrize("filter", [solvers.GradientFlow(), solvers.GradientDescent(), solvers.HeavyBall(0.0)])
 def test_arguments_that_underflow(filter):
     # lambda rate t is not representable: phi is rate t, to the last digit, until t is infinite.
     values, times = np.array([0.0, 1e-300, 5e-324]), np.array([0.0, 1.0, 7.0])
@@ -79,9 +75,7 @@ def test_arguments_that_overflow():
 )
 def test_the_largest_stable_step_is_named_and_is_right(filter, limit):
     values = np.array([0.0, 1.0, 8.0])
-    with pytest.raises(
-        ValueError, match=rf"stable for steps below {limit / 8:g}, so divide learning_rate by"
-    ):
+    with pytest.raises(ValueError, match=rf"stable for steps below {limit / 8:g}, so divide learning_rate by"):
         filter(values, np.array([1.0]), 1.01 * limit / 8)
     with pytest.raises(ValueError, match="learning_rate is too large"):
         filter(values, np.array([1.0]), limit / 8)

@@ -3,9 +3,10 @@
 import mpmath
 import numpy as np
 import pytest
-from haarflow import solvers
 from hypothesis import given
 from hypothesis import strategies as st
+
+from haarflow import solvers
 
 finite = {"allow_nan": False, "allow_infinity": False}
 

@@ -38,9 +38,7 @@ def test_coefficients_against_the_integrated_exponential(name, dtype):
     assert alpha.flags.writeable
     rtol = 1e-11 if dtype == "float64" else 2e-5
     for found, t in zip(alpha, [3.0, 0.5], strict=True):
-        np.testing.assert_allclose(
-            found * unit, integral(gram / unit, t) @ y, atol=rtol * np.abs(y).max() * t
-        )
+        np.testing.assert_allclose(found * unit, integral(gram / unit, t) @ y, atol=rtol * np.abs(y).max() * t)
 
 
 @pytest.mark.parametrize("filter", FILTERS[1:], ids=lambda f: type(f).__name__)
@@ -69,9 +67,7 @@ def test_discrete_training_against_stepping_the_matrix(name, dtype, filter):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("with_basis", [False, True])
-@pytest.mark.parametrize(
-    ("m", "times", "k"), [(2, 5, 3), (40, 5, 3), (3, 90, 7), (1, 1, 1), (0, 2, 2), (4, 2, 0)]
-)
+@pytest.mark.parametrize(("m", "times", "k"), [(2, 5, 3), (40, 5, 3), (3, 90, 7), (1, 1, 1), (0, 2, 2), (4, 2, 0)])
 def test_both_orders_of_the_product(m, times, k, with_basis, dtype):
     small = HARD["well conditioned"].gram
     columns = scipy.linalg.qr(draw(15, 12), mode="economic")[0] if with_basis else np.eye(12)
@@ -94,9 +90,7 @@ def merged_exactly(small, member, rows, y, t):
     with mpmath.workdps(60):
         counts = np.bincount(member)
         root = mpmath.diag([mpmath.sqrt(int(c)) for c in counts])
-        means = mpmath.matrix(
-            [[y[member == c].mean(axis=0)[j] for j in range(y.shape[1])] for c in range(len(counts))]
-        )
+        means = mpmath.matrix([[y[member == c].mean(axis=0)[j] for j in range(y.shape[1])] for c in range(len(counts))])
         values, vectors = mpmath.eigsy(root * mpmath.matrix(small.tolist()) * root)
         phi = [1 / v if np.isinf(t) else -mpmath.expm1(-v * mpmath.mpf(t)) / v for v in values]
         weights = root * vectors * mpmath.diag(phi) * vectors.T * root * means
