@@ -1,18 +1,6 @@
 """Who acts: finite groups, representations and irreps, and actions on arrays."""
 
-from haarflow.groups.actions import (
-    Action,
-    ActionReport,
-    check_action,
-    image_dihedral,
-    image_rotations,
-    image_translations,
-    lattice_rotations,
-    matrix_action,
-    no_action,
-    permutation_action,
-    permutation_matrices,
-)
+from haarflow.groups.actions import Action, ActionReport, check_action, no_action
 from haarflow.groups.catalogue import (
     cyclic,
     dihedral,
@@ -26,6 +14,7 @@ from haarflow.groups.catalogue import (
 )
 from haarflow.groups.coincidences import Coincidences, coincidences
 from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.images import image_dihedral, image_rotations, image_translations
 from haarflow.groups.interpolated import interpolated_rotations
 from haarflow.groups.representations import (
     Isotypic,
@@ -35,6 +24,12 @@ from haarflow.groups.representations import (
     irreps,
     regular,
     trivial,
+)
+from haarflow.groups.sites import (
+    lattice_rotations,
+    matrix_action,
+    permutation_action,
+    permutation_matrices,
 )
 
 __all__ = [

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import permutations
 from math import prod
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ __all__ = [
 
 
 def _count(value: Any, name: str) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    whole = not isinstance(value, bool) and hasattr(value, "__index__")
+    if not whole or value < 1:
         raise ValueError(f"{name} must be a positive integer, found {value!r}")
-    return int(value)
+    return index(value)
 
 
 def cyclic(n: int) -> FiniteGroup:
@@ -44,7 +46,8 @@ def cyclic(n: int) -> FiniteGroup:
     >>> int(groups.cyclic(4).table[3, 2])
     1
     """
-    steps = np.arange(_count(n, "n"))
+    n = _count(n, "n")
+    steps = np.arange(n)
     return FiniteGroup(((steps[:, None] + steps) % n).astype(np.int32), f"C{n}")
 
 

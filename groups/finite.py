@@ -1,6 +1,7 @@
 """FiniteGroup: a group by its multiplication table."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -11,6 +12,7 @@ from scipy.spatial import cKDTree
 __all__ = ["FiniteGroup"]
 
 _MATRIX_TOLERANCE = 1e-8
+_DIRECTIONS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +34,12 @@ class FiniteGroup:
     matrices: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for array in (self.table, self.matrices):
-            if array is not None:
+        # Copies, so that nothing the caller holds is frozen or can change the group.
+        for name in ("table", "matrices"):
+            if getattr(self, name) is not None:
+                array = np.array(getattr(self, name))
                 array.setflags(write=False)
+                object.__setattr__(self, name, array)
 
     @property
     def order(self) -> int:
@@ -142,11 +147,11 @@ class FiniteGroup:
         Raises
         ------
         ValueError
-            For matrices that repeat or are not closed: it says which product is missing.
+            For matrices that repeat, are not closed (it says which product is missing), or are singular.
 
         Notes
         -----
-        Cost: |G|^2 d^3, and |G|^2 look-ups in a k-d tree.
+        Cost: |G|^2 d^3, and |G|^2 look-ups in a k-d tree of a few random projections.
         """
         matrices = np.array(matrices, dtype=float)
         if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or matrices.size == 0:
@@ -154,22 +159,34 @@ class FiniteGroup:
         if not np.isfinite(matrices).all():
             raise ValueError("matrices must be finite, found NaN or inf")
         order, d, _ = matrices.shape
-        tree = cKDTree(matrices.reshape(order, -1))
+        flat = matrices.reshape(order, -1)
         scale = _MATRIX_TOLERANCE * float(np.abs(matrices).max())
-        twins = tree.query_pairs(scale)
-        if twins:
-            raise ValueError(f"matrices must be distinct, found {min(twins)[0]} and {min(twins)[1]} equal")
+        # A k-d tree is slow in d^2 dimensions: look up in a few random directions, compare in full.
+        directions = np.random.default_rng(0).standard_normal((d * d, min(d * d, _DIRECTIONS)))
+        directions /= np.linalg.norm(directions, axis=0)
+        tree = cKDTree(flat @ directions)
+        for g, h in sorted(tree.query_pairs(scale)):
+            if np.linalg.norm(flat[g] - flat[h]) <= scale * d:
+                raise ValueError(f"matrices must be distinct, found {g} and {h} equal")
         table = np.empty((order, order), np.int32)
         for g in range(order):
             products = (matrices[g] @ matrices).reshape(order, -1)
-            distances, table[g] = tree.query(products)
+            table[g] = tree.query(products @ directions)[1]
+            distances = np.linalg.norm(products - flat[table[g]], axis=1)
             missing = np.flatnonzero(distances > scale * d)
             if len(missing):
+                nearest = float(np.linalg.norm(flat - products[missing[0]], axis=1).min())
                 raise ValueError(
-                    f"matrices are not closed under multiplication: matrix {g} times matrix {missing[0]} is not among "
-                    f"them (the nearest is {distances[missing[0]]:.1e} away)"
+                    f"matrices are not closed under multiplication: matrix {g} times matrix {missing[0]} "
+                    f"is not among them (the nearest is {nearest:.1e} away)"
                 )
         group = cls.from_table(table, name)
+        off = float(np.abs(matrices[group.identity] - np.eye(d)).max())
+        if off > scale * d:
+            raise ValueError(
+                f"matrices must be invertible: their neutral element, matrix {group.identity}, "
+                f"differs from the identity matrix by {off:.1e}, so that all of them are singular"
+            )
         return cls(group.table, name, matrices)
 
 
@@ -179,9 +196,14 @@ def _generators(table: np.ndarray, identity: int) -> tuple[int, ...]:
     found: list[int] = []
     while not reached.all():
         found.append(int(np.argmin(reached)))
-        frontier = np.flatnonzero(reached)
-        while len(frontier):
-            products = np.unique(table[frontier][:, found])
-            frontier = products[~reached[products]]
-            reached[frontier] = True
+        spread(table, reached, found)
     return tuple(found)
+
+
+def spread(table: np.ndarray, reached: np.ndarray, generators: Sequence[int]) -> None:
+    """Extend a mask of elements, in place, by all their products with generators."""
+    frontier = np.flatnonzero(reached)
+    while len(frontier):
+        products = np.unique(table[np.ix_(frontier, np.asarray(generators))])
+        frontier = products[~reached[products]]
+        reached[frontier] = True

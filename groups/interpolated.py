@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from haarflow.groups.actions import Action, check_images
+from haarflow.groups.actions import Action
 from haarflow.groups.catalogue import cyclic
+from haarflow.groups.images import check_images
 
 __all__ = ["interpolated_rotations"]
 
@@ -21,7 +22,7 @@ class _InterpolatedTurns(Action):
     def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
         turns, rest = divmod(4 * g, self.group.order)
         if rest == 0:
-            return np.ascontiguousarray(np.rot90(x, turns, axes=(1, 2)))
+            return np.array(np.rot90(x, turns, axes=(1, 2)), order="C")
         angle = 2 * np.pi * g / self.group.order
         # The value at a pixel comes from where the inverse rotation takes it.
         matrix = np.eye(4)

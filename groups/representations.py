@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -39,10 +40,7 @@ class Representation:
     name: str = ""
 
     def __post_init__(self) -> None:
-        matrices = np.array(self.matrices, dtype=np.float64)
-        check_matrices(self.group, matrices)
-        matrices.setflags(write=False)
-        object.__setattr__(self, "matrices", matrices)
+        object.__setattr__(self, "matrices", check_matrices(self.group, self.matrices))
 
     @property
     def dim(self) -> int:
@@ -56,21 +54,31 @@ class Representation:
 
     @cached_property
     def commutant_dim(self) -> int:
-        """Dimension of the matrices that commute with rho; 1, 2 or 4 for a real, complex or quaternionic irrep."""
+        """Dimension of the commutant; 1, 2 or 4 for an irrep of real, complex or quaternionic type."""
         return round(float(np.mean(self.character**2)))
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of table and matrices: equal for equal representations."""
-        return hashlib.sha256(self.group.digest.encode() + np.ascontiguousarray(self.matrices).tobytes()).hexdigest()
+        content = self.group.digest.encode() + np.ascontiguousarray(self.matrices).tobytes()
+        return hashlib.sha256(content).hexdigest()
 
 
-def check_matrices(group: FiniteGroup, matrices: np.ndarray, name: str = "matrices") -> None:
-    """Raise ValueError where matrices are no orthogonal representation of the group."""
-    if matrices.ndim != 3 or len(matrices) != group.order or matrices.shape[1] != matrices.shape[2]:
+def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") -> np.ndarray:
+    """Return a read-only float64 copy; ValueError where it is no orthogonal representation of the group."""
+    if np.asarray(matrices).dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real, found dtype {np.asarray(matrices).dtype}")
+    matrices = np.array(matrices, dtype=np.float64)
+    if (
+        matrices.ndim != 3
+        or len(matrices) != group.order
+        or matrices.shape[1] != matrices.shape[2]
+        or not matrices.size
+    ):
         raise ValueError(f"{name} must be [{group.order}, d, d] for {group}, found shape {matrices.shape}")
     if not np.isfinite(matrices).all():
-        raise ValueError(f"{name} must be finite, found NaN or inf")
+        bad = np.argwhere(~np.isfinite(matrices))
+        raise ValueError(f"{name} must be finite: found {len(bad)} NaN or inf, the first at {tuple(map(int, bad[0]))}")
     gram = np.einsum("gia,gib->gab", matrices, matrices)
     skew = np.abs(gram - np.eye(matrices.shape[1])).max(axis=(1, 2), initial=0)
     if skew.max() > _TOLERANCE:
@@ -84,6 +92,8 @@ def check_matrices(group: FiniteGroup, matrices: np.ndarray, name: str = "matric
                 f"{name} must be a homomorphism: {name}[{g}] {name}[{s}] differs from "
                 f"{name}[{group.table[g, s]}] of the product {g} * {s} by {off[g]:.1e}"
             )
+    matrices.setflags(write=False)
+    return matrices
 
 
 def trivial(group: FiniteGroup, k: int = 1) -> Representation:
@@ -153,14 +163,21 @@ def _split_regular(group: FiniteGroup, rng: np.random.Generator) -> tuple[Repres
     weights = rng.standard_normal(order)
     weights = weights + weights[inverse]
     # Right translations commute with left ones: C[h, k] = w(h^-1 k), symmetric since w(g) = w(g^-1).
-    commuting = weights[table[inverse[:, None], np.arange(order)]]
+    left = table[inverse[:, None], np.arange(order)]  # [g, k] = g^-1 k
+    commuting = weights[left]
     values, vectors = np.linalg.eigh(commuting)
-    gaps = np.flatnonzero(np.diff(values) > 1e-9 * (values[-1] - values[0] + 1))
+    steps = np.diff(values) / (values[-1] - values[0] + 1)
+    if ((steps > 1e-10) & (steps < 1e-6)).any():
+        return None  # neither equal nor well apart: eigenvectors would mix
+    gaps = np.flatnonzero(steps >= 1e-6)
     found: list[Representation] = []
     squares = 0
+    drawn = rng.standard_normal((order, order))
     for space in np.split(vectors, gaps + 1, axis=1):
+        # Which basis eigh returns is decided by rounding: take the one nearest to a fixed random draw.
+        turn, _, back = np.linalg.svd(space.T @ drawn[:, : space.shape[1]])
+        space = space @ (turn @ back)
         # The space V is invariant: sigma(g) = V^T rho(g) V, with (rho(g) V)[gh] = V[h].
-        left = table[inverse[:, None], np.arange(order)]  # [g, k] = g^-1 k
         character = np.einsum("gka,ka->g", space[left], space)
         e = float(np.mean(character**2))
         indicator = float(np.mean(character[table[np.arange(order), np.arange(order)]]))
@@ -218,6 +235,11 @@ def decompose(representation: Representation) -> list[Isotypic]:
     list of Isotypic
         Only irreps that occur; all isometries side by side form an orthogonal [k, k] matrix.
 
+    Raises
+    ------
+    ArithmeticError
+        Where copies and dimensions do not add up to k at working precision.
+
     Notes
     -----
     Random matrices averaged into intertwiners, one copy after the other. Cost: |G| k^2 d for each copy.
@@ -240,4 +262,6 @@ def decompose(representation: Representation) -> list[Isotypic]:
             copies.append(draw)
         if copies:
             parts.append(Isotypic(irrep, np.array(copies)))
+    if sum(part.isometries.shape[0] * part.irrep.dim for part in parts) != k:
+        raise ArithmeticError(f"the irreps in {representation.name or 'the representation'} do not add up to {k}")
     return parts

@@ -80,7 +80,6 @@ def test_orbit_error(workload):
     assert hf.measures.orbit_error(by_element, workload.output).max() < 1e-11
 
 
-@pytest.mark.slow
 def test_digits_against_neural_tangents():
     try:
         nt = kernels.neural_tangents()

@@ -356,3 +356,10 @@ def test_listing_reads_little(store, monkeypatch):
     monkeypatch.setattr(hashlib, "sha256", of_little)
     (entry,) = store.entries()
     assert (entry.key, entry.ok, entry.bytes) == (KEY, True, entry.path.stat().st_size)
+
+
+def test_keys_whose_hashes_collide(store, monkeypatch):
+    monkeypatch.setattr("haarflow.kernels.entry._hash", lambda _: "0" * 32)
+    store.put("gram", KEY, arrays())
+    with pytest.warns(StoreWarning, match="its key is another one with the same hash"):
+        assert store.get("gram", {"samples": 4}) is None

@@ -1,0 +1,95 @@
+"""Exact turns, flips and shifts of images [n, H, W, C]."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from haarflow.groups.actions import Action
+from haarflow.groups.catalogue import cyclic, dihedral, translations
+
+__all__ = ["check_images", "image_dihedral", "image_rotations", "image_translations"]
+
+
+def check_images(shape: tuple[int, ...], name: str, square: bool) -> None:
+    """Raise ValueError where `shape` is no image [H, W, C], or not a square one that is needed."""
+    if len(shape) != 3:
+        hint = "; add a channel axis with x[..., None]" if len(shape) == 2 else ""
+        raise ValueError(f"{name} acts on images [n, H, W, C], found samples of shape {shape}{hint}")
+    if square and shape[0] != shape[1]:
+        hint = "; the channel axis must be the last: x.transpose(0, 2, 3, 1)" if shape[1] == shape[2] else ""
+        raise ValueError(f"{name} needs square images [n, H, H, C], found samples of shape {shape}{hint}")
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageTurns(Action):
+    """Element r * flips + f: flip left-right if f, then r * step quarter turns."""
+
+    step: int = 1
+    flips: int = 1
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        square = self.step * (self.group.order > 1) % 2 == 1
+        check_images(shape, self.name, square)
+
+    def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
+        turns, flip = divmod(g, self.flips)
+        return np.array(np.rot90(x[:, :, ::-1] if flip else x, turns * self.step, axes=(1, 2)), order="C")
+
+
+def image_rotations(k: int) -> Action:
+    """Return exact turns C_k of images [n, H, W, C]; element g turns by 360 g/k degrees, as np.rot90 does.
+
+    Parameters
+    ----------
+    k : {1, 2, 4}
+        Order; for 4 the images are square.
+
+    Raises
+    ------
+    ValueError
+        For another k: `interpolated_rotations(k)` turns by other angles, inexactly.
+    """
+    if k not in (1, 2, 4):
+        raise ValueError(f"k must be 1, 2 or 4 for exact rotations, found {k}: see interpolated_rotations({k})")
+    return _ImageTurns(cyclic(k), f"image_rotations({k})", step=4 // k)
+
+
+def image_dihedral() -> Action:
+    """Return the 8 exact turns and flips D4 of square images [n, H, H, C]: flip left-right, then turn."""
+    return _ImageTurns(dihedral(4), "image_dihedral()", flips=2)
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageShifts(Action):
+    shape: tuple[int, int] = (1, 1)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        check_images(shape, self.name, square=False)
+        if any(side % steps for side, steps in zip(shape, self.shape, strict=False)):
+            raise ValueError(
+                f"{self.name} needs images whose sides are multiples of {self.shape}, found samples of shape {shape}"
+            )
+
+    def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
+        steps = np.unravel_index(g, self.shape)
+        shift = [int(s) * side // n for s, side, n in zip(steps, x.shape[1:3], self.shape, strict=True)]
+        return np.roll(x, shift, axis=(1, 2))
+
+
+def image_translations(shape: tuple[int, int]) -> Action:
+    """Return the cyclic shifts of images [n, H, W, C].
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Number of shifts along each axis: (H, W) for all, or divisors of H and W for every H/shape-th.
+
+    Raises
+    ------
+    ValueError
+        For a shape that is not two positive integers.
+    """
+    if np.shape(shape) != (2,):
+        raise ValueError(f"shape must be (H, W), found {shape}")
+    group = translations(shape)
+    return _ImageShifts(group, f"image_translations({tuple(shape)})", shape=(int(shape[0]), int(shape[1])))
