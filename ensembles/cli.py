@@ -87,12 +87,13 @@ def store_ls(path: _StorePath) -> None:
     """List the store's entries."""
     from haarflow.kernels import Store
 
-    table = Table("kind", "architecture", "samples", "dtype", "size", "made")
+    table = Table("kind", "samples", "dtype", "size", "made")
+    table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
     for entry in _open(Store, path).entries():
         key = entry.key or {}
         size = f"{entry.bytes / 1e6:.1f} MB"
-        fields = [str(key.get(name, "")) for name in ("architecture", "samples", "dtype")]
-        table.add_row(entry.kind, *fields, size, str(entry.created or ""))
+        samples, dtype, architecture = (str(key.get(name, "")) for name in ("samples", "dtype", "architecture"))
+        table.add_row(entry.kind, samples, dtype, size, entry.created, architecture)
     Console().print(table)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from haarflow import solvers
 from haarflow.groups import Action, Isotypic, Representation, decompose, no_action, trivial
-from haarflow.inputs import as_labels, as_samples
+from haarflow.inputs import as_labels, as_number, as_samples
 from haarflow.kernels import Kernel, Sequential, Store, analytic, orbit_rows
+from haarflow.kernels.backend import check_dtype
 from haarflow.kernels.orbits import Progress
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, Problem, pose
@@ -20,6 +21,8 @@ __all__ = ["DeepEnsemble", "Law", "ResolutionWarning"]
 
 _LOSSES = ("mean", "sum")
 _SOLVERS = ("auto", "dense")
+# Kernels hold squares of the samples and products of such squares.
+_LARGEST = {"float64": 1e70, "float32": 1e8}
 
 
 class ResolutionWarning(UserWarning):
@@ -37,7 +40,7 @@ class Law:
     mean : array [T, m, k]
         mu_t at the test points.
     unresolved : int
-        Modes of the Gram matrix whose eigenvalue lies below its rounding.
+        Modes of the Gram matrix's blocks whose eigenvalue lies below its rounding, each counted once.
     cut : array [T]
         How many of them were left out at each time; where it is 0, nothing was.
     """
@@ -86,8 +89,8 @@ class DeepEnsemble:
     reduction : {"auto", "orbit", "explicit"}
         "orbit" never lists the augmented set, "explicit" does, "auto" lists it only where the orbit reduction
         does not apply, with a `ReductionWarning`.
-    dtype : {"float64", "float32"}
-        Of kernels and solvers; float32 loses about half the digits at late times.
+    dtype : {"float64", "float32"}, optional
+        Of kernels and solvers, default float64 or the kernel's own; float32 loses about half the digits at late times.
     store : path, optional
         Folder that keeps Gram matrices and eigendecompositions between runs.
     progress : callable, bool, optional
@@ -126,7 +129,7 @@ class DeepEnsemble:
         flow: str | solvers.Filter = "gradient_flow",
         solver: str = "auto",
         reduction: str = "auto",
-        dtype: str = "float64",
+        dtype: str | None = None,
         store: str | Path | Store | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
@@ -144,11 +147,9 @@ class DeepEnsemble:
         for name, value, choices in (("loss", loss, _LOSSES), ("solver", solver, _SOLVERS)):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, found {value!r}")
-        if not 0 < learning_rate < np.inf:
-            raise ValueError(f"learning_rate must be finite and > 0, found {learning_rate}")
-        if not 0 <= ridge < np.inf:
-            raise ValueError(f"ridge must be finite and >= 0, found {ridge}")
-        self._loss, self._learning_rate, self._ridge = loss, float(learning_rate), float(ridge)
+        self._loss = loss
+        self._learning_rate = as_number(learning_rate, "learning_rate", positive=True)
+        self._ridge = as_number(ridge, "ridge")
         self._filter = solvers.make_filter(flow)
         if reduction not in CHOICES:
             raise ValueError(f"reduction must be one of {CHOICES}, found {reduction!r}")
@@ -156,6 +157,8 @@ class DeepEnsemble:
         if store is not None and not isinstance(store, (str, Path, Store)):
             raise TypeError(f"store must be a path or a Store, found {store!r}")
         self._store = Store(store) if isinstance(store, (str, Path)) else store
+        if progress is not None and not isinstance(progress, bool) and not callable(progress):
+            raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
         self._progress = progress
         self._fitted: _Fitted | None = None
 
@@ -185,7 +188,7 @@ class DeepEnsemble:
         Cost: n^2 |G| / 2 kernel entries, (n d)^3 and 8 (n d)^2 bytes for each irrep of the output; with a
         store that has them, none of it.
         """
-        x = as_samples(x)
+        x = as_samples(x, largest=_LARGEST[self._kernel.dtype])
         y = as_labels(y, len(x), None if self._output is None else self._output.dim)
         if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
             arch.check(x.shape[1:])
@@ -251,7 +254,7 @@ class DeepEnsemble:
         """
         fitted = self._trained("predict")
         times = solvers.check_times(times)
-        x_test = as_samples(x_test, "x_test", fitted.sample_shape)
+        x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
         problem, spectra = fitted.problem, fitted.spectra
         mean = np.zeros((len(times), len(x_test), problem.y.shape[1]))
         with progress_bar(self._progress) as progress:
@@ -282,13 +285,13 @@ class DeepEnsemble:
         return self._fitted
 
 
-def _as_kernel(arch: Sequential | Kernel, dtype: str) -> Kernel:
+def _as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:
     if isinstance(arch, Sequential):
-        return analytic(arch, dtype)
+        return analytic(arch, "float64" if dtype is None else dtype)
     if not (callable(arch) and hasattr(arch, "content_key") and hasattr(arch, "dtype")):
         raise TypeError(
             f"arch must be kernels.Sequential(...) or a kernel such as kernels.analytic(...), found {arch!r}"
         )
-    if arch.dtype != dtype:
+    if dtype is not None and arch.dtype != check_dtype(dtype):
         raise ValueError(f"dtype must be the kernel's own, {arch.dtype!r}, found {dtype!r}")
     return arch

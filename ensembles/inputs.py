@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_labels", "as_samples"]
+__all__ = ["as_labels", "as_number", "as_samples"]
 
 
-def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None) -> np.ndarray:
+def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None, largest: float = np.inf) -> np.ndarray:
     """Return samples as a new float64 array [n, ...]; integers and float32 are converted.
 
     Parameters
@@ -18,11 +18,13 @@ def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None) -> 
         The argument's name, for errors.
     like : tuple of int, optional
         The sample shape that the training set has.
+    largest : float
+        Magnitude beyond which kernels overflow.
 
     Raises
     ------
     ValueError, TypeError
-        For no samples, complex or non-numeric values, NaN or inf, or another sample shape.
+        For no samples, complex or non-numeric values, NaN or inf, values too large, or another sample shape.
     """
     array = _as_real(x, name)
     if array.ndim < 2:
@@ -31,7 +33,37 @@ def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None) -> 
         raise ValueError(f"{name} must hold at least one sample, found shape {array.shape}")
     if like is not None and array.shape[1:] != like:
         raise ValueError(f"{name} must hold samples of the training shape {like}, found {array.shape[1:]}")
+    if np.abs(array).max() > largest:
+        raise ValueError(
+            f"{name} must stay below {largest:.0e} in magnitude, or its kernel overflows, found "
+            f"{np.abs(array).max():.1e}: rescale it, or use float64"
+        )
     return array
+
+
+def as_number(value: Any, name: str, positive: bool = False) -> float:
+    """Return a finite number >= 0, or > 0.
+
+    Parameters
+    ----------
+    value : float
+        What was given.
+    name : str
+        The argument's name, for errors.
+    positive : bool
+        Refuse 0 too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something that is no single number, or out of range.
+    """
+    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number, found {value!r}")
+    number = float(value)
+    if not (number > 0 if positive else number >= 0) or number == np.inf:
+        raise ValueError(f"{name} must be finite and {'>' if positive else '>='} 0, found {value}")
+    return number
 
 
 def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:

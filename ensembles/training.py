@@ -1,13 +1,15 @@
 """From a posed problem to spectra: assemble, merge coinciding samples, factorise; or read them from a store."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from haarflow import solvers
 from haarflow.groups import Representation, coincidences
-from haarflow.kernels import KERNEL_VERSION, Kernel, Store, digest_array, orbit_gram
+from haarflow.kernels import KERNEL_VERSION, Kernel, Store, StoreWarning, digest_array, orbit_gram
 from haarflow.kernels.orbits import OrbitGram, Progress
 from haarflow.reduction import Problem, distinct_basis
 
@@ -44,7 +46,14 @@ def train(
     bases = [distinct_basis(found, irrep) for irrep in irreps]
     key = _key(kernel, problem, irreps)
     spectra: list[solvers.Spectrum] = []
-    kept = store.get("spectrum", key) if store else None
+    orders = [len(problem.x) * irrep.dim for irrep in irreps]
+    ranks = [order if basis is None else basis.shape[1] for order, basis in zip(orders, bases, strict=True)]
+    # Eigenvectors are kept in coordinates of the bases, whose signs and rotations another LAPACK may choose otherwise.
+    spectrum_key = {**key, "bases": " ".join(map(_digest_basis, bases))}
+    shapes: dict[str, tuple[int, ...]] = {"mean_diagonal": ()}
+    for i, rank in enumerate(ranks):
+        shapes.update({f"eigenvalues_{i}": (rank,), f"eigenvectors_{i}": (rank, rank), f"scale_{i}": ()})
+    kept = _look_up(store, "spectrum", spectrum_key, shapes, kernel.dtype)
     if kept is not None:
         for i, basis in enumerate(bases):
             spectra.append(
@@ -69,7 +78,7 @@ def train(
     if progress is not None:
         progress("eigendecomposition", len(bases), len(bases))
     if store:
-        store.put("spectrum", key, arrays)
+        store.put("spectrum", spectrum_key, arrays)
     return spectra, gram.mean_diagonal
 
 
@@ -81,7 +90,10 @@ def _gram(
     store: Store | None,
     progress: Progress | None,
 ) -> OrbitGram:
-    kept = store.get("gram", key) if store else None
+    shapes: dict[str, tuple[int, ...]] = {"bound": (), "mean_diagonal": ()}
+    for i, irrep in enumerate(irreps):
+        shapes[f"block_{i}"] = (len(problem.x) * irrep.dim,) * 2
+    kept = _look_up(store, "gram", key, shapes, kernel.dtype)
     if kept is not None:
         blocks = tuple(kept[f"block_{i}"] for i in range(len(irreps)))
         return OrbitGram(blocks, float(kept["bound"]), float(kept["mean_diagonal"]))
@@ -91,6 +103,31 @@ def _gram(
         arrays.update(bound=np.asarray(gram.bound), mean_diagonal=np.asarray(gram.mean_diagonal))
         store.put("gram", key, arrays)
     return gram
+
+
+def _look_up(
+    store: Store | None, kind: str, key: dict[str, Any], shapes: dict[str, tuple[int, ...]], dtype: str
+) -> dict[str, np.ndarray] | None:
+    """Return a kept entry that holds what it should, or None."""
+    kept = store.get(kind, key) if store else None
+    if kept is None:
+        return None
+    for name, shape in shapes.items():
+        array = kept.get(name)
+        wanted = dtype if shape else "float64"
+        if array is None or array.shape != shape or array.dtype != wanted or not np.isfinite(array).all():
+            warnings.warn(
+                f"the {kind} in {store.path if store else store} is computed again: "
+                f"{name} must be finite {wanted} {shape}",
+                StoreWarning,
+                stacklevel=4,
+            )
+            return None
+    return kept
+
+
+def _digest_basis(basis: csr_matrix | None) -> str:
+    return "none" if basis is None else digest_array(basis.toarray())
 
 
 def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Representation]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import index
 from typing import Any
@@ -76,9 +76,16 @@ class Action(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the action does: equal for equal actions, in every process."""
-        content = "|".join((type(self).__name__, self.name, self.group.digest)).encode()
-        return hashlib.sha256(content + self._content()).hexdigest()
+        """SHA-256 of the class and all its fields: equal for equal actions, in every process."""
+        kind = type(self)
+        content = hashlib.sha256("|".join((kind.__module__, kind.__qualname__, self.group.digest)).encode())
+        for part in fields(self):
+            if part.name != "group":
+                value = getattr(self, part.name)
+                plain = isinstance(value, np.ndarray)
+                text = f"{part.name}:{value.dtype.str}{value.shape}" if plain else f"{part.name}:{value!r}"
+                content.update(text.encode() + (np.ascontiguousarray(value).tobytes() if plain else b""))
+        return content.hexdigest()
 
     @abstractmethod
     def check_shape(self, shape: tuple[int, ...]) -> None:
@@ -87,9 +94,6 @@ class Action(ABC):
     @abstractmethod
     def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
         """Transform a checked batch into a new array."""
-
-    def _content(self) -> bytes:
-        return b""
 
 
 def _floating(x: Any) -> np.ndarray:

@@ -15,6 +15,9 @@ def check_images(shape: tuple[int, ...], name: str, square: bool) -> None:
     if len(shape) != 3:
         hint = "; add a channel axis with x[..., None]" if len(shape) == 2 else ""
         raise ValueError(f"{name} acts on images [n, H, W, C], found samples of shape {shape}{hint}")
+    if shape[0] in (1, 3) and shape[1] == shape[2] > 4:
+        hint = "the channel axis must be the last: x.transpose(0, 2, 3, 1)"
+        raise ValueError(f"{name} acts on images [n, H, W, C], found samples of shape {shape}; {hint}")
     if square and shape[0] != shape[1]:
         hint = "; the channel axis must be the last: x.transpose(0, 2, 3, 1)" if shape[1] == shape[2] else ""
         raise ValueError(f"{name} needs square images [n, H, H, C], found samples of shape {shape}{hint}")

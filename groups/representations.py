@@ -59,8 +59,9 @@ class Representation:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of table and matrices: equal for equal representations."""
-        content = self.group.digest.encode() + np.ascontiguousarray(self.matrices).tobytes()
+        """SHA-256 of table and matrices, to 9 decimals: equal for equal representations."""
+        # Rounded, since irreps' last bits depend on the processor; blocks that differ by as little are the same.
+        content = self.group.digest.encode() + (np.round(self.matrices, 9) + 0.0).tobytes()
         return hashlib.sha256(content).hexdigest()
 
 

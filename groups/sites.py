@@ -24,9 +24,6 @@ class _MatrixAction(Action):
     def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
         return x @ self.matrices[g].T.astype(x.dtype)
 
-    def _content(self) -> bytes:
-        return np.ascontiguousarray(self.matrices).tobytes()
-
 
 def matrix_action(group: FiniteGroup, matrices: Any) -> Action:
     """Return the action by matrices on the last axis: x[..., :] -> M(g) x[..., :] (vectors, point clouds).
@@ -65,9 +62,6 @@ class _PermutationAction(Action):
         """Transform a batch by all elements, through the table of sites: array [|G|, n, ...]."""
         x = self._batch(x)
         return x[np.arange(len(x))[None, :, None], self.sources[:, None, :]]
-
-    def _content(self) -> bytes:
-        return np.ascontiguousarray(self.sources, np.int64).tobytes()
 
 
 def permutation_action(group: FiniteGroup, perms: Any) -> Action:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, ClassVar
 
 _PADDINGS = ("CIRCULAR", "SAME")
+# Beyond it squares of variances overflow.
+_LARGEST_STD = 1e75
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,23 @@ class Layer:
 
 def _positive_std(layer: Layer, W_std: float, b_std: float) -> None:
     for name, value in (("W_std", W_std), ("b_std", b_std)):
-        value = float(value)
-        if not 0 <= value < float("inf"):
-            raise ValueError(f"{type(layer).__name__}: {name} must be finite and >= 0, found {value}")
-        object.__setattr__(layer, name, value)
+        number = _number(layer, name, value)
+        if not 0 <= number <= _LARGEST_STD:
+            raise ValueError(f"{type(layer).__name__}: {name} must be finite and >= 0, found {number}")
+        object.__setattr__(layer, name, number)
+
+
+def _number(layer: Layer, name: str, value: Any) -> float:
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{type(layer).__name__}: {name} must be a number, found {value!r}")
+    return float(value)
+
+
+def _size(layer: Layer, value: Any) -> int:
+    number = _number(layer, "size", value)
+    if number < 1 or number != number // 1 or number == float("inf"):
+        raise ValueError(f"{type(layer).__name__}: size must be a positive integer, found {value}")
+    return int(number)
 
 
 @dataclass(frozen=True)
@@ -96,24 +112,27 @@ class Conv(Layer):
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        if int(self.size) != self.size or self.size < 1 or self.size % 2 == 0:
+        size = _size(self, self.size)
+        if size % 2 == 0:
             raise ValueError(
-                f"Conv: size must be a positive odd integer, found {self.size}; "
-                "for other filters pass the offsets as support="
+                f"Conv: size must be a positive odd integer, found {size}; for others pass the offsets as support="
             )
         if self.padding not in _PADDINGS:
             raise ValueError(f"Conv: padding must be one of {_PADDINGS}, found {self.padding!r}")
         _positive_std(self, self.W_std, self.b_std)
-        radius = self.size // 2
+        radius = size // 2
         square = tuple((dy, dx) for dy in range(-radius, radius + 1) for dx in range(-radius, radius + 1))
         support = square
         if self.support is not None:
-            support = tuple(sorted((int(dy), int(dx)) for dy, dx in self.support))
+            try:
+                support = tuple(sorted((index(dy), index(dx)) for dy, dx in self.support))
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"Conv: support must be pairs of integers (dy, dx), found {self.support}") from error
         if not support or len(set(support)) < len(support) or not set(support) <= set(square):
             raise ValueError(
                 f"Conv: support must be distinct offsets (dy, dx) with |dy|, |dx| <= {radius}, found {support}"
             )
-        object.__setattr__(self, "size", int(self.size))
+        object.__setattr__(self, "size", size)
         object.__setattr__(self, "support", support)
 
     @property
@@ -144,9 +163,10 @@ class LeakyRelu(Layer):
     kind: ClassVar[str] = "nonlinear"
 
     def __post_init__(self) -> None:
-        if not abs(float(self.slope)) < float("inf"):
-            raise ValueError(f"LeakyRelu: slope must be finite, found {self.slope}")
-        object.__setattr__(self, "slope", float(self.slope))
+        slope = _number(self, "slope", self.slope)
+        if not abs(slope) < float("inf"):
+            raise ValueError(f"LeakyRelu: slope must be finite, found {slope}")
+        object.__setattr__(self, "slope", slope)
 
 
 @dataclass(frozen=True)
@@ -208,9 +228,7 @@ class AvgPool(Layer):
     kind: ClassVar[str] = "pool"
 
     def __post_init__(self) -> None:
-        if int(self.size) != self.size or self.size < 1:
-            raise ValueError(f"AvgPool: size must be a positive integer, found {self.size}")
-        object.__setattr__(self, "size", int(self.size))
+        object.__setattr__(self, "size", _size(self, self.size))
 
     def spatial_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Divide both sides by the window's."""
@@ -293,11 +311,12 @@ def _check_order(layers: tuple[Layer, ...], gaussian: bool = False) -> None:
                 f"{here} must follow a linear layer: kernels of x and branch(x) add only where x is Gaussian, "
                 "which the raw input and a nonlinearity's output are not"
             )
-        if isinstance(layer, (Conv, AvgPool, GlobalAvgPool)) and spatial is False:
+        parts = layer.branch if isinstance(layer, Residual) else (layer,)
+        if any(isinstance(part, (Conv, AvgPool, GlobalAvgPool)) for part in parts) and spatial is False:
             raise ValueError(f"{here} needs spatial axes, but a layer in front of it removed them")
-        if isinstance(layer, Dense) and spatial is True:
+        if any(isinstance(part, Dense) for part in parts) and spatial is True:
             raise ValueError(f"{here} needs flat inputs: put Flatten() or GlobalAvgPool() in front of it")
-        if isinstance(layer, (Conv, AvgPool)):
+        if any(isinstance(part, (Conv, AvgPool)) for part in parts):
             spatial = True
         if layer.kind == "collapse" or isinstance(layer, Dense):
             spatial = False

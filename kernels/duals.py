@@ -38,7 +38,7 @@ def _rectifier(D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     e_minus = jnp.where(D - gap > noise, D - gap, 0) / 2  # sqrt(q1 q2) (1 - cos theta)
     e_plus = jnp.where(S - gap > noise, S - gap, 0) / 2  # sqrt(q1 q2) (1 + cos theta)
     theta = 2 * jnp.arctan2(jnp.sqrt(e_minus), jnp.sqrt(e_plus))
-    return (jnp.sqrt(e_minus * e_plus) - theta * (S - D) / 4) / np.pi, 1 - theta / np.pi
+    return (jnp.sqrt(e_minus) * jnp.sqrt(e_plus) - theta * (S - D) / 4) / np.pi, 1 - theta / np.pi
 
 
 def _leaky_pair(layer: LeakyRelu, D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:

@@ -113,6 +113,8 @@ class Spectrum:
         -------
         array [T] int
         """
+        if self.scale == 0:  # the kernel vanishes on the training set, so these modes predict exactly 0
+            return np.zeros(len(check_times(times)), int)
         late = self._too_late(filter, check_times(times), rate)
         return np.where(late, self._unresolved(ridge).sum(), 0)
 
@@ -212,7 +214,8 @@ class Spectrum:
         if rows.ndim != 2 or rows.shape[1] != self.rows:
             raise ValueError(f"rows must be [m, {self.rows}] to fit the block, found shape {rows.shape}")
         phi, targets = self.phi(filter, times, rate, ridge), self._targets(labels)
-        rows = rows.astype(self.dtype, copy=False)
+        # A kernel that vanishes on the training set vanishes between it and any test point (Cauchy-Schwarz).
+        rows = rows.astype(self.dtype, copy=False) if self.scale > 0 else np.zeros(rows.shape, self.dtype)
         if self.basis is not None:
             rows = np.asarray(rows @ self.basis.astype(self.dtype, copy=False))
         if len(rows) < len(phi) * targets.shape[1]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from haarflow.theorems.workloads import Workload
+from haarflow.theorems.workloads import Workload, standard_workloads
 
 __all__ = ["THEOREMS", "Measurement", "Theorem", "Verdict", "plan", "run", "theorem"]
 
@@ -106,15 +106,15 @@ def plan(names: Sequence[str] | None, workloads: Sequence[Workload]) -> list[tup
     return [(entry, workload) for entry in chosen for workload in workloads]
 
 
-def run(name: str, workloads: Sequence[Workload]) -> Iterator[Verdict]:
+def run(name: str, workloads: Sequence[Workload] | None = None) -> Iterator[Verdict]:
     """Measure one theorem on workloads, with its negative control.
 
     Parameters
     ----------
     name : str
         Such as "T3".
-    workloads : sequence of Workload
-        See `haarflow.theorems.workloads`.
+    workloads : sequence of Workload, optional
+        Default the four of `standard_workloads`.
 
     Yields
     ------
@@ -126,7 +126,7 @@ def run(name: str, workloads: Sequence[Workload]) -> Iterator[Verdict]:
     ValueError
         For a theorem that is not in the registry.
     """
-    for entry, workload in plan([name], workloads):
+    for entry, workload in plan([name], standard_workloads() if workloads is None else workloads):
         measurement = entry.measure(workload)
         if measurement is not None:
             yield Verdict(entry, workload, measurement)

@@ -350,3 +350,36 @@ def test_progress_is_reported():
     ensemble.fit(data.x, data.y).predict(data.x, 1.0)
     assert {label for label, _, _ in seen} == {"orbit Gram", "eigendecomposition", "test kernel"}
     assert all(0 <= done <= total for _, done, total in seen)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("bias", [0.1, 10.0, 1e3])
+def test_a_bias_does_not_hide_a_kernel_that_is_not_invariant(bias, dtype):
+    broken = kernels.Sequential(*convolution("SAME", CORNER).layers[:-1], kernels.Dense(1.0, bias))
+    intact = kernels.Sequential(*convolution("SAME").layers[:-1], kernels.Dense(1.0, bias))
+    assert not kernels.check_invariance(kernels.analytic(broken, dtype), QUARTERS, (4, 4, 1)).holds
+    assert kernels.check_invariance(kernels.analytic(intact, dtype), QUARTERS, (4, 4, 1)).holds
+
+
+@pytest.mark.parametrize("activation", [kernels.Relu(), kernels.Erf(), kernels.Gelu()])
+def test_a_blank_training_set_predicts_nothing(activation):
+    network = kernels.Sequential(kernels.Dense(), activation, kernels.Dense())
+    ensemble = hf.DeepEnsemble(network).fit(np.zeros((2, 20)), np.ones((2, 1)))
+    law = ensemble.predict(np.random.default_rng(0).standard_normal((3, 20)), [1.0, 1e100, np.inf])
+    assert not law.mean.any()
+    assert not law.cut.any()
+
+
+def test_many_test_points_for_few_training_points():
+    class Counting(kernels.AnalyticKernel):
+        calls = 0
+
+        def __call__(self, x1, x2=None):
+            Counting.calls += 1
+            return super().__call__(x1, x2)
+
+    x = np.random.default_rng(0).standard_normal((2000, 3))
+    ensemble = hf.DeepEnsemble(Counting(kernels.Sequential(*dense(1).layers[1:]))).fit(x[:1], np.ones((1, 1)))
+    Counting.calls = 0
+    ensemble.predict(x, 1.0)
+    assert Counting.calls == 1

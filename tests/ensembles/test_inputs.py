@@ -65,6 +65,10 @@ OPTIONS = {
     "flow": ({"flow": "adam"}, ValueError, "flow must be one of"),
     "learning rate": ({"learning_rate": 0}, ValueError, "learning_rate must be finite and > 0, found 0"),
     "ridge": ({"ridge": -1.0}, ValueError, "ridge must be finite and >= 0, found -1.0"),
+    "learning rate of another type": ({"learning_rate": "a"}, TypeError, "learning_rate must be a number, found 'a'"),
+    "ridge of another type": ({"ridge": None}, TypeError, "ridge must be a number, found None"),
+    "several learning rates": ({"learning_rate": np.ones(2)}, TypeError, "learning_rate must be a number"),
+    "progress": ({"progress": 3}, TypeError, "progress must be callable"),
     "nan ridge": ({"ridge": np.nan}, ValueError, "ridge must be finite"),
     "dtype": ({"dtype": "float16"}, ValueError, "dtype must be"),
     "action": (
@@ -93,7 +97,7 @@ def test_networks_that_are_wrong():
     with pytest.raises(TypeError, match=r"arch must be kernels.Sequential\(...\) or a kernel"):
         hf.DeepEnsemble("resnet")
     with pytest.raises(ValueError, match="dtype must be the kernel's own, 'float32', found 'float64'"):
-        hf.DeepEnsemble(kernels.analytic(NETWORK, "float32"))
+        hf.DeepEnsemble(kernels.analytic(NETWORK, "float32"), dtype="float64")
     unflattened = kernels.Sequential(kernels.Dense(), kernels.Relu(), kernels.Dense())
     with pytest.raises(ValueError, match=r"Dense needs flat inputs .* found spatial axes"):
         hf.DeepEnsemble(unflattened).fit(X, Y)
@@ -102,6 +106,12 @@ def test_networks_that_are_wrong():
 ACTIONS = {
     "not square": (groups.image_rotations(4), np.ones((4, 3, 4, 1)), "needs square images"),
     "channels first": (groups.image_rotations(4), np.ones((4, 1, 8, 8)), "channel axis must be the last"),
+    "channels first, half turns": (groups.image_rotations(2), np.ones((4, 3, 8, 8)), "channel axis must be the last"),
+    "channels first, shifts": (
+        groups.image_translations((8, 8)),
+        np.ones((4, 1, 8, 8)),
+        "channel axis must be the last",
+    ),
     "no channels": (groups.image_rotations(4), np.ones((4, 8, 8)), "add a channel axis"),
     "other sides": (groups.image_translations((3, 3)), X, "multiples of"),
     "other vectors": (groups.matrix_action(VECTORS, VECTORS.matrices), X, "last axis of size 3"),
@@ -166,3 +176,15 @@ def test_inputs_are_converted_and_left_alone():
         assert type(mean) is np.ndarray
         assert mean.flags.writeable
     assert np.array_equal(whole, kept)
+
+
+def test_a_kernel_brings_its_dtype():
+    ensemble = hf.DeepEnsemble(kernels.analytic(NETWORK, "float32")).fit(X, Y)
+    again = hf.DeepEnsemble(NETWORK, dtype=np.float32).fit(X, Y)
+    assert np.array_equal(ensemble.predict(X, 1e3).mean, again.predict(X, 1e3).mean)
+
+
+def test_samples_that_overflow():
+    for dtype, size in (("float32", 1e20), ("float64", 1e100)):
+        with pytest.raises(ValueError, match=r"x must stay below .* found 1.0e.* rescale it"):
+            ensemble(dtype=dtype).fit(np.full(X.shape, size), Y)

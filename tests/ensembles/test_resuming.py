@@ -1,5 +1,6 @@
 """With a store, a second run evaluates no kernel on the training set and gives the same bits."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -103,6 +104,7 @@ def test_what_differs_is_not_mixed_up(tmp_path):
     files = len(list((tmp_path / "store").glob("gram-*")))
     x, y, x_test = data()
     others = {
+        "action of the same group": (NETWORK, groups.image_translations((4, 1)), x, "float64"),
         "data": (NETWORK, ACTION, x + 1e-9, "float64"),
         "action": (NETWORK, groups.image_rotations(2), x, "float64"),
         "network": (kernels.Sequential(*NETWORK.layers[:-1], kernels.Dense(1.1)), ACTION, x, "float64"),
@@ -117,3 +119,71 @@ def test_what_differs_is_not_mixed_up(tmp_path):
     assert len(list((tmp_path / "store").glob("gram-*"))) == files + len(others)
     run(tmp_path / "store", ridge=0.1, learning_rate=3.0)
     assert len(list((tmp_path / "store").glob("gram-*"))) == files + len(others)
+
+
+def spoil(arrays, name):
+    values = arrays[name]
+    return {
+        "nan": {**arrays, name: values * np.nan},
+        "dtype": {**arrays, name: values.astype("int8")},
+        "missing": {key: value for key, value in arrays.items() if key != name},
+        "shape": {**arrays, name: values[..., :-1]},
+    }
+
+
+@pytest.mark.parametrize("how", ["nan", "dtype", "missing", "shape"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("spectrum", "eigenvectors_0"), ("spectrum", "eigenvalues_0"), ("gram", "block_0")]
+)
+def test_entries_that_do_not_hold_what_they_should(tmp_path, kind, name, how):
+    mean = run(tmp_path / "store")
+    store = kernels.Store(tmp_path / "store")
+    (entry,) = (entry for entry in store.entries() if entry.kind == kind)
+    arrays = store.get(kind, entry.key)
+    for other in store.entries():
+        if kind == other.kind or kind == "gram":
+            other.path.unlink()
+    store.put(kind, entry.key, spoil(arrays, name)[how])
+    with pytest.warns(StoreWarning, match=f"{name} must be finite float64"):
+        assert run(tmp_path / "store").tobytes() == mean.tobytes()
+
+
+def test_eigenvectors_in_other_coordinates_are_not_used(tmp_path, monkeypatch):
+    # Where samples have stabilisers the basis of distinct points is a choice, which another LAPACK makes otherwise.
+    group = groups.dihedral(4)
+    turn, flip = np.array([[0.0, -1], [1, 0]]), np.diag([1.0, -1])
+    matrices = np.stack([np.linalg.matrix_power(turn, g // 2) @ np.linalg.matrix_power(flip, g % 2) for g in range(8)])
+    action, output = groups.matrix_action(group, matrices), groups.Representation(group, matrices)
+    network = kernels.Sequential(kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
+    x, y = np.array([[1.0, 0], [0.3, 0.9], [2, 2], [0.5, 0]]), np.random.default_rng(0).standard_normal((4, 2))
+
+    def mean():
+        ensemble = hf.DeepEnsemble(network, action=action, output=output, store=tmp_path / "store")
+        return ensemble.fit(x, y).predict(x, 1e4).mean
+
+    first, eigh = mean(), np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: (eigh(matrix)[0], -eigh(matrix)[1]))
+    np.testing.assert_allclose(mean(), first, atol=1e-10)
+
+
+def test_actions_of_a_users_own_class_are_told_apart(tmp_path):
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Roll(groups.Action):
+        axis: int = 1
+
+        def check_shape(self, shape):
+            assert len(shape) == 3
+
+        def _transform(self, g, x):
+            return np.roll(x, g, axis=self.axis)
+
+    x, y, x_test = data()
+    for axis in (1, 2):
+        kept, fresh = (
+            hf.DeepEnsemble(NETWORK, action=Roll(groups.cyclic(8), "roll", True, axis), store=store)
+            .fit(x, y)
+            .predict(x_test, 1e4)
+            .mean
+            for store in (tmp_path / "store", None)
+        )
+        assert np.array_equal(kept, fresh)

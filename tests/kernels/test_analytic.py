@@ -158,3 +158,30 @@ def test_results_are_writable_numpy():
         assert type(part) is np.ndarray
         assert part.dtype == np.float32
         assert part.flags.writeable
+
+
+@pytest.mark.parametrize("name", ["relu without bias", "leaky relu"])
+@pytest.mark.parametrize(("dtype", "factors"), [("float64", (1e-75, 1e-20, 1e60)), ("float32", (1e-12, 1e8))])
+def test_homogeneous_networks_at_any_scale(name, dtype, factors):
+    network, shape = NETWORKS[name]
+    kernel = kernels.analytic(network, dtype)
+    x = np.random.default_rng(0).standard_normal((5, *shape))
+    unit = kernel(x).ntk.astype(float)
+    for factor in factors:
+        found = kernel(x * factor).ntk.astype(float) / factor**2
+        np.testing.assert_allclose(found, unit, rtol=1e-12 if dtype == "float64" else 1e-5, atol=1e-6 * unit.max())
+
+
+def test_equal_windows_behind_a_pooling():
+    # Every window of x equals every other, so the pooled distances are rounding alone.
+    network = kernels.Sequential(
+        *(kernels.Conv(1, "CIRCULAR", 1.3, 0.1), kernels.Relu(), kernels.AvgPool(3)),
+        *(kernels.Conv(1, "CIRCULAR", 1.3), kernels.Relu(), kernels.GlobalAvgPool(), kernels.Dense()),
+    )
+    window = np.random.default_rng(0).standard_normal((3, 3, 1))
+    x = np.tile(window, (2, 2, 1))[None]
+    shuffled = np.tile(window.reshape(-1)[[4, 2, 8, 1, 0, 3, 5, 7, 6]].reshape(3, 3, 1), (2, 2, 1))[None]
+    for other in (x, shuffled):
+        exact = mp_kernel(network, x[0], other[0])
+        for value, truth in zip(kernels.analytic(network)(x, other), exact, strict=True):
+            assert relative(value, truth) < 1e-12

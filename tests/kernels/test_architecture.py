@@ -22,6 +22,10 @@ WRONG = [
     (lambda: k.Residual(k.Relu(), k.AvgPool(2), k.Conv(3)), "same widths"),
     (lambda: k.Dense(W_std=-1.0), "W_std must be finite and >= 0, found -1.0"),
     (lambda: k.Dense(b_std=float("nan")), "b_std must be finite"),
+    (lambda: k.Dense(1e200), "W_std must be finite"),
+    (lambda: k.Conv(float("nan")), "size must be a positive integer, found nan"),
+    (lambda: k.Sequential(k.Flatten(), k.Dense(), k.Residual(k.Conv(3)), k.Dense()), "layer 3.* needs spatial axes"),
+    (lambda: k.Sequential(k.Conv(3), k.Residual(k.Dense()), k.Flatten(), k.Dense()), "layer 2.* needs flat inputs"),
     (lambda: k.Conv(2), "size must be a positive odd integer, found 2"),
     (lambda: k.Conv(3, padding="VALID"), "padding must be one of"),
     (lambda: k.Conv(3, support=((0, 2),)), "support must be distinct offsets"),
@@ -34,6 +38,21 @@ WRONG = [
 @pytest.mark.parametrize(("make", "message"), WRONG)
 def test_wrong_compositions(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: k.Dense("a"), "Dense: W_std must be a number, found 'a'"),
+        (lambda: k.Dense(None), "W_std must be a number, found None"),
+        (lambda: k.Conv((3, 3)), r"Conv: size must be a number, found \(3, 3\)"),
+        (lambda: k.Conv(3, support=[1, 2]), "support must be pairs of integers"),
+        (lambda: k.Conv(3, support=[(0.5, 0)]), "support must be pairs of integers"),
+    ],
+)
+def test_arguments_of_another_type(make, message):
+    with pytest.raises(TypeError, match=message):
         make()
 
 
