@@ -22,8 +22,10 @@ __all__ = [
 
 Progress = Callable[[str, int, int], None]
 
-# Numbers of kappa that one tile holds for all group elements together.
-_TILE_NUMBERS = 2**21
+# Numbers of kappa that one tile holds for all group elements together, as far as its sides stay above the second:
+# small tiles waste less on the diagonal and stay in caches.
+_TILE_NUMBERS = 2**18
+_SMALLEST_SIDE = 32
 # Numbers of theta_sigma that are handed over at a time.
 _ROWS_NUMBERS = 2**25
 
@@ -239,7 +241,8 @@ def orbit_rows(
     side = _tile_side(n, order)
     sigmas = [irrep.matrices.astype(kernel.dtype) for irrep in irreps]
     widest = max(sigma.shape[1] for sigma in sigmas)
-    height = _power_of_two_below(min(_TILE_NUMBERS / (order * side), _ROWS_NUMBERS / (n * widest**2)))
+    height = max(_SMALLEST_SIDE, _power_of_two_below(_TILE_NUMBERS / (order * side)))
+    height = min(height, _power_of_two_below(_ROWS_NUMBERS / (n * widest**2)))
     starts = range(0, m, height)
     for done, i in enumerate(starts):
         rows = slice(i, min(i + height, m))
@@ -256,7 +259,7 @@ def orbit_rows(
 
 
 def _tile_side(n: int, order: int) -> int:
-    return min(_power_of_two_below((_TILE_NUMBERS / order) ** 0.5), n)
+    return min(max(_SMALLEST_SIDE, _power_of_two_below((_TILE_NUMBERS / order) ** 0.5)), n)
 
 
 def _power_of_two_below(number: float) -> int:
