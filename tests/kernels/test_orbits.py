@@ -1,0 +1,73 @@
+"""The assembler against sums written out element by element, in one tile and in many."""
+
+import importlib
+
+import numpy as np
+import pytest
+from oracles import listed
+from registry import ACTIONS
+
+from haarflow import groups, kernels
+
+orbits = importlib.import_module("haarflow.kernels.orbits")
+CASES = ["quarter turns", "turns and flips", "cube rotations", "quaternions", "lattice"]
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    make, shape = ACTIONS[request.param]
+    layers = [kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense(1.0, 0.1)]
+    flatten = [kernels.Flatten()] if len(shape) > 1 else []
+    x, x_test = np.random.default_rng(0).standard_normal((2, 11, *shape))
+    action = make()
+    return kernels.analytic(kernels.Sequential(*flatten, *layers)), action, x, x_test[:7], groups.irreps(action.group)
+
+
+@pytest.fixture(params=["one tile", "many tiles"])
+def tiling(request, monkeypatch):
+    if request.param == "many tiles":
+        monkeypatch.setattr(orbits, "_TILE_NUMBERS", 1)
+        monkeypatch.setattr(orbits, "_SMALLEST_SIDE", 4)
+
+
+def kappa(kernel, action, a, b):
+    return np.stack([kernel(a, action(g, b)).ntk for g in range(action.group.order)])
+
+
+def test_blocks_against_sums_over_the_group(case, tiling):
+    kernel, action, x, _, irreps = case
+    seen = []
+    gram = kernels.orbit_gram(kernel, action, x, irreps, lambda *report: seen.append(report))
+    by_element = kappa(kernel, action, x, x)
+    for block, irrep in zip(gram.blocks, irreps, strict=True):
+        exact = sum(np.kron(k, s) for k, s in zip(by_element, irrep.matrices, strict=True))
+        np.testing.assert_allclose(block, exact, atol=1e-12)
+        assert np.array_equal(block, block.T)
+    points, _ = listed(action, None, x, np.zeros((11, 1)))
+    whole = kernel(points).ntk
+    assert gram.bound == pytest.approx(np.abs(whole).sum(axis=1).max(), rel=1e-12)
+    assert gram.bound >= np.linalg.eigvalsh(whole)[-1]
+    assert gram.mean_diagonal == pytest.approx(np.mean(np.diag(whole)), rel=1e-12)
+    assert seen[-1][1] == seen[-1][2] == len(seen)
+
+
+def test_rows_against_sums_over_the_group(case, tiling):
+    kernel, action, x, x_test, irreps = case
+    by_element = kappa(kernel, action, x_test, x)
+    found = [np.empty((7, s.dim, 11, s.dim)) for s in irreps]
+    for rows, thetas in kernels.orbit_rows(kernel, action, x_test, x, irreps):
+        for whole, theta in zip(found, thetas, strict=True):
+            whole[rows] = theta
+    for theta, irrep in zip(found, irreps, strict=True):
+        np.testing.assert_allclose(theta, np.einsum("gij,gab->iajb", by_element, irrep.matrices), atol=1e-12)
+
+
+def test_block_spectra_are_the_listed_spectrum(case):
+    kernel, action, x, _, irreps = case
+    points, _ = listed(action, None, x[:3], np.zeros((3, 1)))
+    gram = kernels.orbit_gram(kernel, action, x[:3], irreps)
+    values = [
+        np.repeat(np.linalg.eigvalsh(block), irrep.dim // irrep.commutant_dim)
+        for block, irrep in zip(gram.blocks, irreps, strict=True)
+    ]
+    np.testing.assert_allclose(np.sort(np.concatenate(values)), np.linalg.eigvalsh(kernel(points).ntk), atol=1e-11)
