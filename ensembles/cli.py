@@ -58,6 +58,9 @@ def verify(
         jobs = plan(theorems, standard_workloads(seed))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="THEOREMS") from error
+    except ImportError as error:  # the digits
+        console.print(str(error), markup=False, style="red")
+        raise typer.Exit(1) from error
     start = time.monotonic()
     verdicts, skipped = [], set()
     with progress_bar(None) as progress:

@@ -1,5 +1,7 @@
 """The command line as a user types it."""
 
+import sys
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -40,6 +42,14 @@ def test_verify_exits_with_1_when_a_verdict_fails(small, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "FAILS" in done.output
     assert "0 of 1 verdicts hold" in done.output
+
+
+def test_verify_without_data_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    done = call("verify", "T1", "--report", tmp_path / "report")
+    assert done.exit_code == 1
+    assert 'pip install "haarflow[data]"' in done.output
 
 
 def test_verify_refuses(small, tmp_path):

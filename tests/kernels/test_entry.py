@@ -12,30 +12,14 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from stores import KEY, arrays, only_file
 
 from haarflow.kernels import Store, StoreWarning, digest_array
-
-KEY = {"architecture": "Dense", "samples": 3, "ridge": 0.5}
 
 
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "store")
-
-
-def arrays(seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        "block": rng.standard_normal((30, 30)),
-        "small": np.float32([1.5, np.nan, -0.0]),
-        "scalar": np.float64(2),
-        "none": np.empty((0, 3)),
-    }
-
-
-def only_file(store):
-    (path,) = store.path.glob("*.h5")
-    return path
 
 
 def test_round_trip_is_bit_identical(store):

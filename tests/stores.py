@@ -1,0 +1,20 @@
+"""What the tests of the store keep in it."""
+
+import numpy as np
+
+KEY = {"architecture": "Dense", "samples": 3, "ridge": 0.5}
+
+
+def arrays(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "block": rng.standard_normal((30, 30)),
+        "small": np.float32([1.5, np.nan, -0.0]),
+        "scalar": np.float64(2),
+        "none": np.empty((0, 3)),
+    }
+
+
+def only_file(store):
+    (path,) = store.path.glob("*.h5")
+    return path
