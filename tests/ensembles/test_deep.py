@@ -55,7 +55,8 @@ def test_mean_against_the_listed_set(workload):
     x_test = np.concatenate([workload.outside, workload.x[:3]])
     law = ensemble.predict(x_test, TIMES)
     exact = by_listing(workload.architecture, workload.action, workload.output, workload.x, workload.y, x_test, TIMES)
-    assert np.max(np.abs(law.mean - exact)) < 1e-11
+    # Absolute, as long as means are of the labels' size; on N(0, 1) images the convolutional one's reach 6.
+    assert np.max(np.abs(law.mean - exact)) < 1e-11 * max(1, np.max(np.abs(exact)))
     assert ensemble.reduction == "orbit"
     assert law.unresolved == 0
 
@@ -68,7 +69,7 @@ def test_explicit_path_agrees(workload):
         .mean
         for reduction in ("orbit", "explicit")
     ]
-    assert np.max(np.abs(both[0] - both[1])) < 1e-11
+    assert np.max(np.abs(both[0] - both[1])) < 1e-11 * max(1, np.max(np.abs(both[0])))
 
 
 def test_orbit_error(workload):
