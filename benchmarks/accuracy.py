@@ -116,6 +116,27 @@ def stabilised(results):
         )
 
 
+def peer_at_coincidence(results):
+    """What neural-tangents gives on the same orbits, and for Theta near coincidence, where ours is exact."""
+    nt = kernels.neural_tangents()
+    kernel_fn = kernels.to_neural_tangents(network(3))[2]
+    data = hf.datasets.digits(10)
+    x = np.concatenate([C4.orbit(data.x[:1]).mean(axis=0), data.x[1:]])
+    points, labels = listed(C4, None, x, data.y)
+    with x64():
+        predict = nt.predict.gradient_descent_mse_ensemble(kernel_fn, points, labels)
+        late = np.asarray(predict(t=None, x_test=data.x, get="ntk"))
+    results["peer: share of NaN in neural-tangents' mean at t = inf, a symmetric image"] = float(np.isnan(late).mean())
+    step = np.random.default_rng(0).standard_normal(data.x.shape)
+    worst = 0.0
+    for size in 10.0 ** np.arange(-12, -4):
+        near = data.x + size * step
+        theirs = kernels.from_neural_tangents(kernel_fn, key="peer")(data.x, near).ntk
+        ours = kernels.analytic(network(3))(data.x, near).ntk
+        worst = max(worst, float(np.max(np.abs(theirs / ours - 1))))
+    results["peer: neural-tangents' Theta near coincidence, relative difference"] = worst
+
+
 def interpolated(results):
     data = hf.datasets.digits(30)
     action = groups.interpolated_rotations(8)
@@ -137,7 +158,7 @@ def main():
     args = parser.parse_args()
     results = {}
     start = time.perf_counter()
-    for part in (digits, equivariant, stabilised, interpolated):
+    for part in (digits, equivariant, stabilised, peer_at_coincidence, interpolated):
         part(results)
     for name, value in results.items():
         print(f"{value:9.1e}  {name}")
