@@ -106,7 +106,7 @@ def _floating(x: Any) -> np.ndarray:
 @dataclass(frozen=True, eq=False)
 class _NoAction(Action):
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        pass
+        """Take every shape."""
 
     def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
         return x.copy()
