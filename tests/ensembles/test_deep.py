@@ -354,7 +354,7 @@ def test_progress_is_reported():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("bias", [0.1, 10.0, 1e3])
+@pytest.mark.parametrize("bias", [0.1, 10.0, 1e3, 1e4])
 def test_a_bias_does_not_hide_a_kernel_that_is_not_invariant(bias, dtype):
     broken = kernels.Sequential(*convolution("SAME", CORNER).layers[:-1], kernels.Dense(1.0, bias))
     intact = kernels.Sequential(*convolution("SAME").layers[:-1], kernels.Dense(1.0, bias))
