@@ -1,6 +1,6 @@
-"""What is learnt: filters phi(lambda, t) and one eigendecomposition for every training time."""
+"""What is learnt: filters phi(lambda, t), one eigendecomposition for every training time, the members' law."""
 
-from haarflow.solvers.dense import Spectrum, eigendecompose, timescales
+from haarflow.solvers.dense import eigendecompose
 from haarflow.solvers.filters import (
     Filter,
     GradientDescent,
@@ -9,15 +9,22 @@ from haarflow.solvers.filters import (
     check_times,
     make_filter,
 )
+from haarflow.solvers.law import LawBlock, Projected, draw, law_block, symmetric_root
+from haarflow.solvers.spectrum import Spectrum, timescales
 
 __all__ = [
     "Filter",
     "GradientDescent",
     "GradientFlow",
     "HeavyBall",
+    "LawBlock",
+    "Projected",
     "Spectrum",
     "check_times",
+    "draw",
     "eigendecompose",
+    "law_block",
     "make_filter",
+    "symmetric_root",
     "timescales",
 ]

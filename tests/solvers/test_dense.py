@@ -33,7 +33,9 @@ def test_every_time_on_every_matrix(name, dtype):
     unit = scale or 1.0
     times = np.array([0.0, 0.1, 1.0, 100.0, 1e12, np.inf]) / unit
     found = solvers.eigendecompose(gram).predict(gram, FLOW, times, 1.0, y)
-    tolerance = 1e-9 if dtype == "float64" else 2e-4
+    # A backward stable solver in float32 is off by eps times the condition number: 1.2e-3 for "one dominant".
+    condition = scale / min(hard.values[hard.values > 0], default=1.0)
+    tolerance = 1e-9 if dtype == "float64" else max(2e-4, float(np.finfo(dtype).eps) * condition)
     for mean, t in zip(found, times, strict=True):
         exact = hard.gram @ exact_weights(hard, y, t)
         assert np.max(np.abs(mean - exact)) <= tolerance * np.max(np.abs(y))

@@ -1,0 +1,309 @@
+"""The spectrum of a Gram block: it serves every training time, exactly, on singular matrices too."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from haarflow.solvers.filters import Filter, GradientFlow, check_times
+
+__all__ = ["Spectrum", "timescales"]
+
+# An unresolved mode is followed while eps * lambda_max * t stays below this. Its eigenvalue is only known to
+# eps * lambda_max, so that product is the relative error of phi = t: six digits of the prediction hold.
+_NEGLIGIBLE = 1e-6
+
+# Right-hand sides multiplied at once: enough to keep matrix products fast, few enough to bound memory.
+_COLUMNS = 512
+
+_FLOW = GradientFlow()
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The eigendecomposition of one block of the augmented Gram matrix.
+
+    Attributes
+    ----------
+    eigenvalues : array [r]
+        Ascending, float32 or float64.
+    eigenvectors : array [r, r]
+        In columns, in coordinates of `basis`; of the same dtype.
+    basis : sparse matrix or array [N, r] or None
+        Orthonormal basis of what the distinct points span; None where all are distinct.
+    scale : float
+        Upper bound of the largest eigenvalue of the WHOLE augmented Gram matrix.
+    size : int
+        Order of the whole augmented Gram matrix.
+
+    Notes
+    -----
+    A mode whose eigenvalue (ridge included) is at most `threshold` is unresolved: the value is rounding. It
+    follows the filter's limit at lambda = 0 while eps * scale * (that limit) <= 1e-6, and is left out after.
+    The scale is the whole matrix's because a block may be zero up to the rounding of the others.
+    """
+
+    eigenvalues: np.ndarray = field(repr=False)
+    eigenvectors: np.ndarray = field(repr=False)
+    basis: csr_matrix | np.ndarray | None
+    scale: float
+    size: int
+
+    @property
+    def rows(self) -> int:
+        """Order N of the block, before coinciding points were merged."""
+        return len(self.eigenvectors) if self.basis is None else self.basis.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the block and of what is computed from it."""
+        return self.eigenvalues.dtype
+
+    @property
+    def threshold(self) -> float:
+        """Eigenvalues up to it are rounding: size * eps * scale, with eps of the block's dtype."""
+        return self.size * self._eps * self.scale
+
+    @property
+    def unresolved(self) -> int:
+        """Number of modes whose eigenvalue, without ridge, lies below the threshold."""
+        return int(self._unresolved(0.0).sum())
+
+    @property
+    def _eps(self) -> float:
+        return float(np.finfo(self.dtype).eps)
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        return self.eigenvalues.astype(float)
+
+    def _ridged(self, ridge: float) -> np.ndarray:
+        # Rounding may push an eigenvalue below 0, but never below the ridge.
+        return np.maximum(self._values, 0.0) + ridge if ridge > 0 else self._values
+
+    def _unresolved(self, ridge: float) -> np.ndarray:
+        return self._ridged(ridge) <= self.threshold
+
+    def _too_late(self, filter: Filter, times: np.ndarray, rate: float) -> np.ndarray:
+        travelled = filter(np.zeros(1), times, rate)[:, 0]
+        with np.errstate(all="ignore"):
+            return np.isinf(travelled) | (self._eps * self.scale * travelled > _NEGLIGIBLE)
+
+    def cut(self, times: np.ndarray, rate: float, ridge: float = 0.0, filter: Filter = _FLOW) -> np.ndarray:
+        """Count the modes left out at each time.
+
+        Parameters
+        ----------
+        times : array [T]
+            In the user's clock.
+        rate : float
+            The flow's time in one unit of it.
+        ridge : float
+            Added to every eigenvalue.
+        filter : Filter
+            The one that predicts: momentum travels farther in the same time.
+
+        Returns
+        -------
+        array [T] int
+        """
+        if self.scale == 0:  # the kernel vanishes on the training set, so these modes predict exactly 0
+            return np.zeros(len(check_times(times)), int)
+        late = self._too_late(filter, check_times(times), rate)
+        return np.where(late, self._unresolved(ridge).sum(), 0)
+
+    def phi(self, filter: Filter, times: np.ndarray, rate: float, ridge: float = 0.0) -> np.ndarray:
+        """Evaluate a filter on the spectrum, with unresolved modes as the class describes.
+
+        Parameters
+        ----------
+        filter : Filter
+            phi(lambda, t).
+        times, rate, ridge
+            As in `cut`.
+
+        Returns
+        -------
+        array [T, r] float64
+
+        Raises
+        ------
+        ValueError
+            For times or a rate that the filter refuses.
+        """
+        times = check_times(times)
+        unresolved = self._unresolved(ridge)
+        values = np.where(unresolved, 0.0, self._ridged(ridge))
+        left_out = self._too_late(filter, times, rate)[:, None] & unresolved
+        return np.where(left_out, 0.0, filter(values, times, rate))
+
+    def apply(
+        self, filter: Filter, times: np.ndarray, rate: float, labels: np.ndarray, ridge: float = 0.0
+    ) -> np.ndarray:
+        """Return the coefficients alpha_t = phi_t(block + ridge) labels for every time.
+
+        Parameters
+        ----------
+        filter, times, rate, ridge
+            As in `phi`.
+        labels : array [N, k]
+            Right-hand sides.
+
+        Returns
+        -------
+        array [T, N, k]
+            In the block's dtype. With a `basis`, without what is orthogonal to it: no kernel row sees that.
+
+        Raises
+        ------
+        ValueError
+            For labels that do not fit the block, or times or a rate that the filter refuses.
+
+        Notes
+        -----
+        Cost: r^2 k once and r^2 k for each time, N k T numbers. Source: theory, alpha_t of section 4.
+        """
+        phi, targets = self.phi(filter, times, rate, ridge), self._targets(labels)
+        return self._lift(self._filtered(self.eigenvectors, phi, targets))
+
+    def predict(
+        self,
+        rows: np.ndarray,
+        filter: Filter,
+        times: np.ndarray,
+        rate: float,
+        labels: np.ndarray,
+        ridge: float = 0.0,
+    ) -> np.ndarray:
+        """Return rows phi_t(block + ridge) labels for every time.
+
+        Parameters
+        ----------
+        rows : array [m, N]
+            Kernel between test points and the block.
+        filter, times, rate, ridge
+            As in `phi`.
+        labels : array [N, k]
+            Right-hand sides.
+
+        Returns
+        -------
+        array [T, m, k]
+            In the block's dtype.
+
+        Raises
+        ------
+        ValueError
+            For rows or labels that do not fit the block, or times or a rate that the filter refuses.
+
+        Notes
+        -----
+        Cost: r^2 k for the labels, then the cheaper of two orders. Fewer rows than right-hand sides,
+        m < T k: the rows enter the eigenbasis, m r^2 once and m r k for each time. Otherwise the
+        coefficients leave it, (r^2 + m r) k for each time. Memory: twice what is returned, and (m + T k) r
+        numbers at most.
+        Source: Lee et al. 2019, eq. 10.
+        """
+        rows = np.asarray(rows)
+        if rows.ndim != 2 or rows.shape[1] != self.rows:
+            raise ValueError(f"rows must be [m, {self.rows}] to fit the block, found shape {rows.shape}")
+        phi, targets = self.phi(filter, times, rate, ridge), self._targets(labels)
+        rows = self._distinct(rows, learnt=True)
+        if len(rows) < len(phi) * targets.shape[1]:
+            return self._filtered(rows @ self.eigenvectors, phi, targets)
+        alpha = self._filtered(self.eigenvectors, phi, targets)
+        stacked = rows @ alpha.transpose(1, 0, 2).reshape(len(self.eigenvalues), len(phi) * alpha.shape[2])
+        return np.ascontiguousarray(stacked.reshape(len(rows), len(phi), alpha.shape[2]).transpose(1, 0, 2))
+
+    def project(self, rows: np.ndarray, learnt: bool = False) -> np.ndarray:
+        """Return kernel rows in the eigenbasis.
+
+        Parameters
+        ----------
+        rows : array [..., N]
+            Kernel between test points and the block.
+        learnt : bool
+            Whether they are of the kernel that this is the spectrum of.
+
+        Returns
+        -------
+        array [..., r]
+            In the block's dtype.
+
+        Raises
+        ------
+        ValueError
+            For rows that do not fit the block.
+
+        Notes
+        -----
+        Cost: 2 r^2 operations for each row.
+        """
+        rows = np.asarray(rows)
+        if rows.ndim < 1 or rows.shape[-1] != self.rows:
+            raise ValueError(f"rows must be [..., {self.rows}] to fit the block, found shape {rows.shape}")
+        flat = self._distinct(rows.reshape(-1, self.rows), learnt)
+        return (flat @ self.eigenvectors).reshape(*rows.shape[:-1], len(self.eigenvalues))
+
+    def _distinct(self, rows: np.ndarray, learnt: bool) -> np.ndarray:
+        """Return rows [m, N] in coordinates of the basis."""
+        # A kernel that vanishes on the training set vanishes between it and any test point (Cauchy-Schwarz).
+        vanishes = learnt and self.scale == 0
+        rows = np.zeros(rows.shape, self.dtype) if vanishes else rows.astype(self.dtype, copy=False)
+        return rows if self.basis is None else np.asarray(rows @ self.basis.astype(self.dtype, copy=False))
+
+    def _targets(self, labels: np.ndarray) -> np.ndarray:
+        """Return the labels in the eigenbasis, [r, k]."""
+        labels = np.asarray(labels)
+        if labels.ndim != 2 or len(labels) != self.rows:
+            raise ValueError(f"labels must be [{self.rows}, k] to fit the block, found shape {labels.shape}")
+        labels = labels.astype(self.dtype, copy=False)
+        if self.basis is not None:
+            labels = np.asarray(self.basis.T.astype(self.dtype, copy=False) @ labels)
+        return self.eigenvectors.T @ labels
+
+    def _lift(self, alpha: np.ndarray) -> np.ndarray:
+        """Return coefficients [T, r, k] in the block's own coordinates, [T, N, k]."""
+        if self.basis is None:
+            return alpha
+        basis = self.basis.astype(self.dtype, copy=False)
+        out = np.empty((len(alpha), self.rows, alpha.shape[2]), self.dtype)
+        for lifted, coefficients in zip(out, alpha, strict=True):
+            lifted[:] = basis @ coefficients
+        return out
+
+    def _filtered(self, left: np.ndarray, phi: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return left [m, r] (phi_t targets [r, k]) as [T, m, k], several times to one product."""
+        k = targets.shape[1]
+        out = np.empty((len(phi), len(left), k), self.dtype)
+        step = max(1, _COLUMNS // max(k, 1))
+        for start in range(0, len(phi), step):
+            some = phi[start : start + step]
+            weights = (some.T[:, :, None] * targets[:, None, :]).reshape(len(targets), len(some) * k)
+            product = left @ weights.astype(self.dtype, copy=False)
+            out[start : start + step] = product.reshape(len(left), len(some), k).transpose(1, 0, 2)
+        return out
+
+
+def timescales(spectra: Iterable[Spectrum], rate: float, ridge: float = 0.0) -> np.ndarray:
+    """Return the decay times 1 / ((lambda + ridge) rate) of all resolved modes, ascending.
+
+    Parameters
+    ----------
+    spectra : iterable of Spectrum
+        The blocks.
+    rate : float
+        The flow's time in one unit of the user's clock.
+    ridge : float
+        Added to every eigenvalue.
+
+    Returns
+    -------
+    array [modes] float64
+        In the user's clock.
+    """
+    values = [s._ridged(ridge)[~s._unresolved(ridge)] for s in spectra]
+    with np.errstate(over="ignore", under="ignore"):
+        return np.sort(1 / np.concatenate([*values, np.empty(0)]) / rate)
