@@ -4,7 +4,8 @@ from importlib.metadata import version as _version
 
 from haarflow import datasets, groups, kernels, measures, solvers, theorems
 from haarflow.datasets import one_hot
-from haarflow.deep import DeepEnsemble, Law, ResolutionWarning
+from haarflow.deep import DeepEnsemble
+from haarflow.law import Law, ResolutionWarning
 from haarflow.reduction import ReductionWarning
 
 __version__ = _version("haarflow")

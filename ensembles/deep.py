@@ -1,67 +1,29 @@
 """DeepEnsemble: what an infinitely wide ensemble predicts after training with full augmentation."""
 
-import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from haarflow import solvers
-from haarflow.groups import Action, Isotypic, Representation, decompose, no_action, trivial
-from haarflow.inputs import as_labels, as_number, as_samples
-from haarflow.kernels import Kernel, Sequential, Store, analytic, orbit_rows
+from haarflow.groups import Action, Representation, decompose, irreps, no_action, trivial
+from haarflow.inputs import as_integer, as_labels, as_number, as_samples
+from haarflow.kernels import Kernel, Sequential, Store, analytic, kernel_diagonal
 from haarflow.kernels.backend import check_dtype
 from haarflow.kernels.orbits import Progress
+from haarflow.law import COVARIANCES, Fitted, Law, evaluate, warn_of_cuts
 from haarflow.progress import progress_bar
-from haarflow.reduction import CHOICES, Problem, pose
-from haarflow.training import train
+from haarflow.reduction import CHOICES, pose
+from haarflow.training import Trained, train
 
-__all__ = ["DeepEnsemble", "Law", "ResolutionWarning"]
+__all__ = ["DeepEnsemble"]
 
 _LOSSES = ("mean", "sum")
 _SOLVERS = ("auto", "dense")
 # Kernels hold squares of the samples and products of such squares.
 _LARGEST = {"float64": 1e70, "float32": 1e8}
-
-
-class ResolutionWarning(UserWarning):
-    """Modes below the Gram matrix's rounding were left out of a prediction at late times."""
-
-
-@dataclass(frozen=True)
-class Law:
-    """The ensemble's prediction at each time.
-
-    Attributes
-    ----------
-    times : array [T]
-        In the order asked for.
-    mean : array [T, m, k]
-        mu_t at the test points.
-    unresolved : int
-        Modes of the Gram matrix's blocks whose eigenvalue lies below its rounding, each counted once.
-    cut : array [T]
-        How many of them were left out at each time; where it is 0, nothing was.
-    """
-
-    times: np.ndarray
-    mean: np.ndarray
-    unresolved: int
-    cut: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What training leaves: the problem, and per irrep of the output its labels and spectrum."""
-
-    problem: Problem
-    parts: tuple[Isotypic, ...]
-    labels: tuple[np.ndarray, ...]  # [n d, multiplicity] each
-    spectra: tuple[solvers.Spectrum, ...]
-    rate: float
-    ridge: float
-    sample_shape: tuple[int, ...]
 
 
 class DeepEnsemble:
@@ -160,9 +122,9 @@ class DeepEnsemble:
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
         self._progress = progress
-        self._fitted: _Fitted | None = None
+        self._fitted: Fitted | None = None
 
-    def fit(self, x: Any, y: Any) -> Self:
+    def fit(self, x: Any, y: Any, covariance: bool = False) -> Self:
         """Assemble and factorise the Gram blocks of the augmented training set.
 
         Parameters
@@ -171,6 +133,9 @@ class DeepEnsemble:
             Base samples, before augmentation.
         y : array [n, k]
             Their labels.
+        covariance : bool
+            Assemble at once what covariances and members need, all irreps of both kernels, in the mean's pass
+            over the kernel. Otherwise the first use of them makes a second pass.
 
         Returns
         -------
@@ -186,7 +151,8 @@ class DeepEnsemble:
         Notes
         -----
         Cost: n^2 |G| / 2 kernel entries, (n d)^3 and 8 (n d)^2 bytes for each irrep of the output; with a
-        store that has them, none of it.
+        store that has them, none of it. With covariance: for each irrep of the group, and 24 (n d)^2 bytes:
+        eigenvectors and the NNGP's block are kept, the NTK's block besides while it is factorised.
         """
         x = as_samples(x, largest=_LARGEST[self._kernel.dtype])
         y = as_labels(y, len(x), None if self._output is None else self._output.dim)
@@ -196,22 +162,19 @@ class DeepEnsemble:
         output = trivial(self._action.group, y.shape[1]) if self._output is None else self._output
         problem = pose(self._kernel, self._action, output, x, y, self._reduction)
         parts = tuple(decompose(problem.output))
+        wanted = irreps(problem.action.group) if covariance else [part.irrep for part in parts]
         with progress_bar(self._progress) as progress:
-            spectra, mean_diagonal = train(self._kernel, problem, [part.irrep for part in parts], self._store, progress)
+            trained = train(self._kernel, problem, wanted, self._store, progress, nngp=covariance)
+        of = {irrep.digest: spectrum for irrep, spectrum in zip(wanted, trained.spectra, strict=True)}
+        spectra = tuple(of[part.irrep.digest] for part in parts)
         labels = tuple(
             np.einsum("nk,akd->nda", problem.y, part.isometries).reshape(spectrum.rows, -1)
             for part, spectrum in zip(parts, spectra, strict=True)
         )
         clock = problem.size * y.shape[1] if self._loss == "mean" else 1
-        self._fitted = _Fitted(
-            problem,
-            parts,
-            labels,
-            tuple(spectra),
-            self._learning_rate / clock,
-            self._ridge * mean_diagonal,
-            x.shape[1:],
-        )
+        rate, ridge = self._learning_rate / clock, self._ridge * trained.mean_diagonal
+        blocks = _law_blocks(wanted, trained) if covariance else ()
+        self._fitted = Fitted(problem, parts, labels, spectra, blocks, rate, ridge, x.shape[1:])
         return self
 
     @property
@@ -225,8 +188,8 @@ class DeepEnsemble:
         """Which path `fit` took: "orbit", or "explicit" where the augmented set was listed."""
         return self._trained("reduction").problem.reduction
 
-    def predict(self, x_test: Any, times: Any) -> Law:
-        """Predict the mean of the ensemble at any training times.
+    def predict(self, x_test: Any, times: Any, covariance: str | None = None) -> Law:
+        """Predict the law of the ensemble at any training times.
 
         Parameters
         ----------
@@ -234,55 +197,107 @@ class DeepEnsemble:
             Test points.
         times : float or array [T]
             Training times >= 0 in any order, np.inf included.
+        covariance : {None, "diagonal", "full"}
+            "diagonal" adds Sigma_t(x, x) and never forms a matrix of test points, "full" adds Sigma_t(x, x').
 
         Returns
         -------
         Law
-            With `mean` [T, m, k] float64.
+            With `mean` [T, m, k], `variance` [T, m] or `covariance` [T, m, m], float64.
 
         Raises
         ------
         RuntimeError
             Before `fit`.
         TypeError, ValueError
-            For test points that are not finite or of another shape, or times that are negative or NaN.
+            For test points that are not finite or of another shape, times that are negative or NaN, or
+            another `covariance`.
 
         Notes
         -----
-        Cost: m n |G| kernel entries, m (n d)^2 for each irrep, and m n d k for each time.
-        Source: Lee et al. 2019, eq. 10; Gerken & Kessel 2024, section 4.
+        Cost: m n |G| kernel entries, m (n d)^2 for each irrep of the output, and m n d k for each time.
+        With a covariance 2 m d (n d)^2 operations for each irrep of the group and each time, "full"
+        2 m^2 n d^2 more. Memory above the blocks that `fit` lists: a few tiles; "full" 16 m n |G| bytes for
+        the test points' kernels and 8 m^2 for each time.
+        Source: Lee et al. 2019, eq. 10 and 11; Gerken & Kessel 2024, section 4.
         """
-        fitted = self._trained("predict")
-        times = solvers.check_times(times)
-        x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
-        problem, spectra = fitted.problem, fitted.spectra
-        mean = np.zeros((len(times), len(x_test), problem.y.shape[1]))
-        with progress_bar(self._progress) as progress:
-            irreps = [part.irrep for part in fitted.parts]
-            stream = orbit_rows(self._kernel, problem.action, x_test, problem.x, irreps, progress)
-            for rows, thetas in stream:
-                for part, labels, spectrum, theta in zip(fitted.parts, fitted.labels, spectra, thetas, strict=True):
-                    d = part.irrep.dim
-                    flat = theta.reshape(-1, spectrum.rows)
-                    values = spectrum.predict(flat, self._filter, times, fitted.rate, labels, fitted.ridge)
-                    values = values.reshape(len(times), -1, d, labels.shape[1])
-                    mean[:, rows] += np.einsum("tmda,akd->tmk", values, part.isometries)
-        cut = sum(s.cut(times, fitted.rate, fitted.ridge, self._filter) for s in spectra)
-        law = Law(times, mean, sum(s.unresolved for s in spectra), np.asarray(cut))
-        if law.cut.any():
-            warnings.warn(
-                f"{law.cut.max()} modes of the Gram matrix lie below the rounding of {self._kernel.dtype} and are "
-                f"left out from t = {times[law.cut > 0].min():.1e} on: what they would add is unknown at this "
-                "precision; a ridge, an earlier time or float64 resolves it",
-                ResolutionWarning,
-                stacklevel=2,
-            )
+        if covariance not in COVARIANCES[:3]:
+            raise ValueError(f'covariance must be None, "diagonal" or "full", found {covariance!r}')
+        law, _ = self._evaluate("predict", x_test, times, covariance)
+        warn_of_cuts(law, self._kernel.dtype)
         return law
 
-    def _trained(self, name: str) -> _Fitted:
+    def sample(self, x_test: Any, times: Any, members: int, seed: int, coupled: bool = False) -> np.ndarray:
+        """Draw infinitely wide members, jointly over the test points.
+
+        Parameters
+        ----------
+        x_test : array [m, ...]
+            Test points; a whole orbit of one among them shows how far members are from equivariant.
+        times : float or array [T]
+            Training times >= 0 in any order, np.inf included.
+        members : int
+            M, at least 1. The first of more are the same.
+        seed : int
+            Of the draws.
+        coupled : bool
+            Follow each member through all times; otherwise draws at different times are independent.
+
+        Returns
+        -------
+        array [T, M, m, k] float64
+
+        Raises
+        ------
+        RuntimeError
+            Before `fit`.
+        TypeError, ValueError
+            For test points or times as in `predict`, members or a seed that are no integers or out of range.
+
+        Notes
+        -----
+        Cost: that of the full covariance, then 9 m^3 operations for each time, coupled 9 (T m)^3 and
+        8 (T m)^2 bytes; 2 M k m^2 for each time, coupled 2 M k (T m)^2.
+        Members repeat on every machine up to rounding: see `solvers.symmetric_root`.
+        Source: Lee et al. 2019, section 2; docs/theory.md, members.
+        """
+        members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
+        law, joint = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
+        warn_of_cuts(law, self._kernel.dtype)
+        if joint is not None:
+            size = joint.shape[0] * joint.shape[1]
+            flat = joint.reshape(size, size)
+            roots = solvers.symmetric_root(flat, float(np.trace(flat)))
+        else:
+            assert law.covariance is not None
+            scale = float(kernel_diagonal(self._kernel, as_samples(x_test)).nngp.sum())
+            roots = np.stack([solvers.symmetric_root(each, scale) for each in law.covariance])
+        return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
+
+    def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, np.ndarray | None]:
+        fitted = self._trained(name)
+        times = solvers.check_times(times)
+        x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
+        with progress_bar(self._progress) as progress:
+            if covariance and not fitted.blocks:
+                every = irreps(fitted.problem.action.group)
+                trained = train(self._kernel, fitted.problem, every, self._store, progress, nngp=True)
+                fitted = self._fitted = replace(fitted, blocks=_law_blocks(every, trained))
+            return evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
+
+    def _trained(self, name: str) -> Fitted:
         if self._fitted is None:
             raise RuntimeError(f"call fit(x, y) before {name}")
         return self._fitted
+
+
+def _law_blocks(
+    every: Sequence[Representation], trained: Trained
+) -> tuple[tuple[Representation, solvers.LawBlock], ...]:
+    return tuple(
+        (irrep, solvers.LawBlock(spectrum, nngp, irrep.dim / (irrep.commutant_dim * irrep.group.order)))
+        for irrep, spectrum, nngp in zip(every, trained.spectra, trained.nngp, strict=True)
+    )
 
 
 def _as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_labels", "as_number", "as_samples"]
+__all__ = ["as_integer", "as_labels", "as_number", "as_samples"]
 
 
 def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None, largest: float = np.inf) -> np.ndarray:
@@ -64,6 +64,30 @@ def as_number(value: Any, name: str, positive: bool = False) -> float:
     if not (number > 0 if positive else number >= 0) or number == np.inf:
         raise ValueError(f"{name} must be finite and {'>' if positive else '>='} 0, found {value}")
     return number
+
+
+def as_integer(value: Any, name: str, least: int) -> int:
+    """Return an integer of at least `least`.
+
+    Parameters
+    ----------
+    value : int
+        What was given; bools are none.
+    name : str
+        The argument's name, for errors.
+    least : int
+        The smallest that is allowed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something that is no single integer, or too small.
+    """
+    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an integer, found {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, found {value}")
+    return int(value)
 
 
 def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, lil_matrix
 
 from haarflow.groups import Action, Coincidences, Representation, no_action, trivial
-from haarflow.kernels.orbits import Kernel, check_invariance
+from haarflow.kernels import Kernel, check_invariance
 
 __all__ = ["CHOICES", "Problem", "ReductionWarning", "distinct_basis", "pose"]
 

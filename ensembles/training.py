@@ -1,7 +1,8 @@
-"""From a posed problem to spectra: assemble, merge coinciding samples, factorise; or read them from a store."""
+"""From a posed problem to factorised blocks: assemble, merge coinciding samples, factorise; or read from a store."""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,26 @@ from haarflow.kernels import KERNEL_VERSION, Kernel, Store, StoreWarning, digest
 from haarflow.kernels.orbits import OrbitGram, Progress
 from haarflow.reduction import Problem, distinct_basis
 
-__all__ = ["train"]
+__all__ = ["Trained", "train"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves for each irrep asked for.
+
+    Attributes
+    ----------
+    spectra : tuple of Spectrum
+        Of the NTK's blocks.
+    nngp : tuple of array [r, r]
+        The NNGP's blocks in the NTK blocks' eigenbases; empty where they were not asked for.
+    mean_diagonal : float
+        Mean of Theta(x_i, x_i).
+    """
+
+    spectra: tuple[solvers.Spectrum, ...]
+    nngp: tuple[np.ndarray, ...]
+    mean_diagonal: float
 
 
 def train(
@@ -22,8 +42,9 @@ def train(
     irreps: Sequence[Representation],
     store: Store | None = None,
     progress: Progress | None = None,
-) -> tuple[list[solvers.Spectrum], float]:
-    """Return the spectrum of each irrep's block, and the mean of Theta(x_i, x_i).
+    nngp: bool = False,
+) -> Trained:
+    """Assemble and factorise the block of each irrep.
 
     Parameters
     ----------
@@ -37,6 +58,8 @@ def train(
         Where Gram blocks and eigendecompositions are looked up first, and kept.
     progress : callable, optional
         progress(label, done, total).
+    nngp : bool
+        Whether the NNGP's blocks are assembled too, as the covariance needs them.
 
     Notes
     -----
@@ -44,8 +67,7 @@ def train(
     """
     found = coincidences(problem.action, problem.x)
     bases = [distinct_basis(found, irrep) for irrep in irreps]
-    key = _key(kernel, problem, irreps)
-    spectra: list[solvers.Spectrum] = []
+    key = _key(kernel, problem, irreps, nngp)
     orders = [len(problem.x) * irrep.dim for irrep in irreps]
     ranks = [order if basis is None else basis.shape[1] for order, basis in zip(orders, bases, strict=True)]
     # Eigenvectors are kept in coordinates of the bases, whose signs and rotations another LAPACK may choose otherwise.
@@ -53,33 +75,38 @@ def train(
     shapes: dict[str, tuple[int, ...]] = {"mean_diagonal": ()}
     for i, rank in enumerate(ranks):
         shapes.update({f"eigenvalues_{i}": (rank,), f"eigenvectors_{i}": (rank, rank), f"scale_{i}": ()})
+        shapes.update({f"nngp_{i}": (rank, rank)} if nngp else {})
     kept = _look_up(store, "spectrum", spectrum_key, shapes, kernel.dtype)
-    if kept is not None:
-        for i, basis in enumerate(bases):
-            spectra.append(
-                solvers.Spectrum(
-                    kept[f"eigenvalues_{i}"],
-                    kept[f"eigenvectors_{i}"],
-                    basis,
-                    float(kept[f"scale_{i}"]),
-                    problem.size,
-                )
-            )
-        return spectra, float(kept["mean_diagonal"])
-    gram = _gram(kernel, problem, irreps, key, store, progress)
+    if kept is None:
+        gram = _gram(kernel, problem, irreps, key, store, progress)
+        kept = _factorise(gram, bases, problem.size, progress)
+        if store:
+            store.put("spectrum", spectrum_key, kept)
+    spectra = tuple(
+        solvers.Spectrum(
+            kept[f"eigenvalues_{i}"], kept[f"eigenvectors_{i}"], basis, float(kept[f"scale_{i}"]), problem.size
+        )
+        for i, basis in enumerate(bases)
+    )
+    turned = tuple(kept[f"nngp_{i}"] for i in range(len(bases))) if nngp else ()
+    return Trained(spectra, turned, float(kept["mean_diagonal"]))
+
+
+def _factorise(
+    gram: OrbitGram, bases: Sequence[csr_matrix | None], size: int, progress: Progress | None
+) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {"mean_diagonal": np.asarray(gram.mean_diagonal)}
-    for i, (block, basis) in enumerate(zip(gram.blocks, bases, strict=True)):
+    for i, basis in enumerate(bases):
         if progress is not None:
             progress("eigendecomposition", i, len(bases))
-        spectrum = solvers.eigendecompose(block, basis, scale=gram.bound, size=problem.size)
+        spectrum = solvers.eigendecompose(gram.blocks[i], basis, scale=gram.bound, size=size)
         arrays[f"eigenvalues_{i}"], arrays[f"eigenvectors_{i}"] = spectrum.eigenvalues, spectrum.eigenvectors
         arrays[f"scale_{i}"] = np.asarray(spectrum.scale)
-        spectra.append(spectrum)
+        if gram.nngp:
+            arrays[f"nngp_{i}"] = solvers.to_eigenbasis(spectrum, gram.nngp[i])
     if progress is not None:
         progress("eigendecomposition", len(bases), len(bases))
-    if store:
-        store.put("spectrum", spectrum_key, arrays)
-    return spectra, gram.mean_diagonal
+    return arrays
 
 
 def _gram(
@@ -90,16 +117,19 @@ def _gram(
     store: Store | None,
     progress: Progress | None,
 ) -> OrbitGram:
+    nngp = bool(key.get("nngp", False))
+    families = ("block", "nngp") if nngp else ("block",)
     shapes: dict[str, tuple[int, ...]] = {"bound": (), "mean_diagonal": ()}
     for i, irrep in enumerate(irreps):
-        shapes[f"block_{i}"] = (len(problem.x) * irrep.dim,) * 2
+        shapes.update({f"{family}_{i}": (len(problem.x) * irrep.dim,) * 2 for family in families})
     kept = _look_up(store, "gram", key, shapes, kernel.dtype)
     if kept is not None:
-        blocks = tuple(kept[f"block_{i}"] for i in range(len(irreps)))
-        return OrbitGram(blocks, float(kept["bound"]), float(kept["mean_diagonal"]))
-    gram = orbit_gram(kernel, problem.action, problem.x, irreps, progress)
+        ntk, *rest = (tuple(kept[f"{family}_{i}"] for i in range(len(irreps))) for family in families)
+        return OrbitGram(ntk, rest[0] if rest else (), float(kept["bound"]), float(kept["mean_diagonal"]))
+    gram = orbit_gram(kernel, problem.action, problem.x, irreps, progress, nngp)
     if store:
         arrays = {f"block_{i}": block for i, block in enumerate(gram.blocks)}
+        arrays.update({f"nngp_{i}": block for i, block in enumerate(gram.nngp)})
         arrays.update(bound=np.asarray(gram.bound), mean_diagonal=np.asarray(gram.mean_diagonal))
         store.put("gram", key, arrays)
     return gram
@@ -130,8 +160,9 @@ def _digest_basis(basis: csr_matrix | None) -> str:
     return "none" if basis is None else digest_array(basis.toarray())
 
 
-def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Representation]) -> dict[str, Any]:
+def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Representation], nngp: bool) -> dict[str, Any]:
     return {
+        **({"nngp": True} if nngp else {}),
         "architecture": kernel.content_key,
         "action": problem.action.digest,
         "reduction": problem.reduction,

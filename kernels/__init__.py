@@ -15,14 +15,8 @@ from haarflow.kernels.architecture import (
     Sequential,
     Sin,
 )
-from haarflow.kernels.orbits import (
-    InvarianceReport,
-    Kernel,
-    OrbitGram,
-    check_invariance,
-    orbit_gram,
-    orbit_rows,
-)
+from haarflow.kernels.invariance import InvarianceReport, check_invariance
+from haarflow.kernels.orbits import Kernel, OrbitGram, OrbitRows, kernel_diagonal, orbit_gram, orbit_rows
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.store import Store, StoreError, StoreWarning, digest_array
 from haarflow.kernels.tangents import (
@@ -47,6 +41,7 @@ __all__ = [
     "KernelPair",
     "LeakyRelu",
     "OrbitGram",
+    "OrbitRows",
     "Relu",
     "Residual",
     "Sequential",
@@ -59,6 +54,7 @@ __all__ = [
     "check_invariance",
     "digest_array",
     "from_neural_tangents",
+    "kernel_diagonal",
     "neural_tangents",
     "orbit_gram",
     "orbit_rows",

@@ -1,4 +1,4 @@
-"""The assembler: the orbit Gram, streamed in tiles into one block per irrep, and the check that it applies."""
+"""The assembler: the orbit Gram of both kernels, streamed in tiles into one block per irrep."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,19 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
-from haarflow.groups import Action, Representation, check_action
-from haarflow.kernels.analytic import AnalyticKernel
+from haarflow.groups import Action, Representation
 from haarflow.kernels.pair import KernelPair
 
-__all__ = [
-    "InvarianceReport",
-    "Kernel",
-    "OrbitGram",
-    "Progress",
-    "check_invariance",
-    "orbit_gram",
-    "orbit_rows",
-]
+__all__ = ["Kernel", "OrbitGram", "OrbitRows", "Progress", "kernel_diagonal", "orbit_gram", "orbit_rows"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -28,6 +19,8 @@ _TILE_NUMBERS = 2**18
 _SMALLEST_SIDE = 32
 # Numbers of theta_sigma that are handed over at a time.
 _ROWS_NUMBERS = 2**25
+# Samples whose K(x, x) are read off one small Gram matrix.
+_DIAGONAL = 32
 
 
 class Kernel(Protocol):
@@ -49,104 +42,44 @@ class Kernel(Protocol):
 
 
 @dataclass(frozen=True)
-class InvarianceReport:
-    """How well the conditions of the reduction hold on random inputs.
-
-    Attributes
-    ----------
-    failures : tuple of str
-        One sentence for each condition that fails: which, by how much, for which element. Empty: all hold.
-    residual : float
-        The largest relative change of Theta or K under the joint action, 0 where it was not reached.
-    tolerance : float
-        What residuals are held to.
-    """
-
-    failures: tuple[str, ...]
-    residual: float
-    tolerance: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the reduction applies."""
-        return not self.failures
-
-
-def check_invariance(kernel: Kernel, action: Action, sample_shape: tuple[int, ...], seed: int = 0) -> InvarianceReport:
-    """Check on random inputs that the orbit reduction applies: an orthogonal action, and invariant kernels.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        Callable as `kernel(x1, x2)`.
-    action : Action
-        The group's action on samples.
-    sample_shape : tuple of int
-        Shape of one sample.
-    seed : int
-        Of the Gaussian inputs.
-
-    Returns
-    -------
-    InvarianceReport
-
-    Notes
-    -----
-    Invariance under generators implies invariance under the group, so only they are tried.
-    Cost: 9 kernel entries for every generator. Analytic kernels are tried in float64.
-    Source: Gerken & Kessel 2024, the kernel transformation theorem.
-    """
-    if isinstance(kernel, AnalyticKernel):  # its precision is ours to choose
-        kernel = AnalyticKernel(kernel.architecture, "float64")
-    tolerance = 1e-8 if kernel.dtype == "float64" else 1e-3
-    rng = np.random.default_rng(seed)
-    x, other = rng.standard_normal((2, 3, *sample_shape))
-    if not action.exact:
-        return InvarianceReport((f"{action.name} is not an exact group action: it interpolates",), 0.0, tolerance)
-    failures = list(check_action(action, x, 1e-8).failures)
-    before = kernel(x, other)
-    worst, element = 0.0, ""
-    label = ""
-    for g in action.group.generators:
-        after = kernel(action(g, x), action(g, other))
-        for name, a, b in (("Theta", after.ntk, before.ntk), ("K", after.nngp, before.nngp)):
-            change = _relative_change(a, b)
-            if change > worst:
-                worst, element, label = change, str(g), name
-    if worst > tolerance:
-        failures.append(
-            f"the kernel is not invariant under {action.name}: {label}(gx, gx') differs from {label}(x, x') "
-            f"by {worst:.1e} relative (at most {tolerance:.0e} would do) for element g = {element}"
-        )
-    return InvarianceReport(tuple(failures), worst, tolerance)
-
-
-def _relative_change(after: np.ndarray, before: np.ndarray) -> float:
-    # Relative to the spread of the values, since a bias adds the same constant to all of them; what is rounding
-    # of the values themselves is no change.
-    change, size = float(np.max(np.abs(after - before))), float(np.max(np.abs(before)))
-    if change <= 64 * float(np.finfo(before.dtype).eps) * size:
-        return 0.0
-    return change / max(float(np.ptp(before)), 1e-3 * change)
-
-
-@dataclass(frozen=True)
 class OrbitGram:
-    """The augmented Gram matrix of Theta in isotypic blocks.
+    """The augmented Gram matrices in isotypic blocks.
 
     Attributes
     ----------
     blocks : tuple of array [n d, n d]
-        sum_g kappa(g) (x) sigma(g) for each irrep asked for, samples outermost.
+        sum_g Theta(x_i, g x_j) (x) sigma(g) for each irrep asked for, samples outermost.
+    nngp : tuple of array [n d, n d]
+        The same of K; empty where it was not asked for.
     bound : float
-        An upper bound of the largest eigenvalue of the whole augmented Gram: its largest absolute row sum.
+        An upper bound of the largest eigenvalue of Theta's whole augmented Gram: its largest absolute row sum.
     mean_diagonal : float
         Mean of Theta(x_i, x_i), the unit of the ridge.
     """
 
     blocks: tuple[np.ndarray, ...]
+    nngp: tuple[np.ndarray, ...]
     bound: float
     mean_diagonal: float
+
+
+@dataclass(frozen=True)
+class OrbitRows:
+    """Kernels between some test points and the orbits of the training set.
+
+    Attributes
+    ----------
+    rows : slice
+        Which test points.
+    ntk : list of array [rows, d, n, d]
+        theta_sigma(x) = sum_g Theta(x, g x_j) sigma(g) for each irrep.
+    nngp : list of array [rows, d, n, d]
+        The same of K; empty where it was not asked for.
+    """
+
+    rows: slice
+    ntk: list[np.ndarray]
+    nngp: list[np.ndarray]
 
 
 def orbit_gram(
@@ -155,6 +88,7 @@ def orbit_gram(
     x: np.ndarray,
     irreps: Sequence[Representation],
     progress: Progress | None = None,
+    nngp: bool = False,
 ) -> OrbitGram:
     """Stream kappa_ij(g) = Theta(x_i, rho_X(g) x_j) into one block per irrep, never listing the augmented set.
 
@@ -170,6 +104,8 @@ def orbit_gram(
         Blocks asked for.
     progress : callable, optional
         Called as progress(label, done, total) between tiles.
+    nngp : bool
+        Whether the blocks of K are assembled too, in the same pass.
 
     Returns
     -------
@@ -181,32 +117,32 @@ def orbit_gram(
     each block and a few tiles.
     Source: Gerken & Kessel 2024; docs/theory.md.
     """
-    n, order = len(x), action.group.order
-    sigmas = [irrep.matrices.astype(kernel.dtype) for irrep in irreps]
-    blocks = [np.empty((n, sigma.shape[1], n, sigma.shape[1]), kernel.dtype) for sigma in sigmas]
-    row_sums = np.zeros(n)
-    diagonal = np.empty(n)
-    side = _tile_side(n, order)
+    n = len(x)
+    kernels = 2 if nngp else 1
+    shapes = [(n, irrep.dim, n, irrep.dim) for irrep in irreps]
+    blocks = [[np.empty(shape, kernel.dtype) for shape in shapes] for _ in range(kernels)]
+    row_sums, diagonal = np.zeros(n), np.empty(n)
+    side = _tile_side(n, action.group.order)
     corners = [(i, j) for i in range(0, n, side) for j in range(i, n, side)]
     for done, (i, j) in enumerate(corners):
         rows, columns = slice(i, i + side), slice(j, j + side)
-        kappa = _kappa(kernel, action, x[rows], x[columns])
-        absolute = np.abs(kappa).sum(axis=1, dtype=float)
+        kappas = _kappas(kernel, action, x[rows], x[columns], nngp)
+        absolute = np.abs(kappas[0]).sum(axis=1, dtype=float)
         row_sums[rows] += absolute.sum(axis=1)
         if i == j:
-            diagonal[rows] = kappa[:, action.group.identity].diagonal()
+            diagonal[rows] = kappas[0][:, action.group.identity].diagonal()
         else:
             row_sums[columns] += absolute.sum(axis=0)
-        for block, sigma in zip(blocks, sigmas, strict=True):
-            tile = np.einsum("igj,gab->iajb", kappa, sigma, optimize=True)
-            if i == j:  # exactly symmetric, whatever the kernel's rounding
-                tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
-            block[rows, :, columns] = tile
-            block[columns, :, rows] = tile.transpose(2, 3, 0, 1)
+        for family, kappa in zip(blocks, kappas, strict=True):
+            for block, tile in zip(family, _symmetrised(kappa, irreps), strict=True):
+                if i == j:  # exactly symmetric, whatever the kernel's rounding
+                    tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
+                block[rows, :, columns] = tile
+                block[columns, :, rows] = tile.transpose(2, 3, 0, 1)
         if progress is not None:
             progress("orbit Gram", done + 1, len(corners))
-    square = tuple(block.reshape(n * block.shape[1], -1) for block in blocks)
-    return OrbitGram(square, float(row_sums.max()), float(diagonal.mean()))
+    ntk, *rest = (tuple(block.reshape(n * block.shape[1], -1) for block in family) for family in blocks)
+    return OrbitGram(ntk, rest[0] if rest else (), float(row_sums.max()), float(diagonal.mean()))
 
 
 def orbit_rows(
@@ -216,46 +152,69 @@ def orbit_rows(
     x: np.ndarray,
     irreps: Sequence[Representation],
     progress: Progress | None = None,
-) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    nngp: bool = False,
+) -> Iterator[OrbitRows]:
     """Stream theta_sigma(x) = sum_g Theta(x, rho_X(g) x_j) sigma(g), rows of test points at a time.
 
     Parameters
     ----------
-    kernel, action, x, irreps, progress
+    kernel, action, x, irreps, progress, nngp
         As in `orbit_gram`.
     x_test : array [m, ...]
         Test points.
 
     Yields
     ------
-    rows : slice
-        Which test points.
-    thetas : list of array [rows, d, n, d]
-        One for each irrep.
+    OrbitRows
 
     Notes
     -----
-    Cost: m n |G| kernel entries; memory a few tiles, and at most 256 MB of rows or one row.
+    Cost: m n |G| kernel entries; memory a few tiles, and at most 256 MB of rows for each kernel, or one row.
     """
     n, m, order = len(x), len(x_test), action.group.order
     side = _tile_side(n, order)
-    sigmas = [irrep.matrices.astype(kernel.dtype) for irrep in irreps]
-    widest = max(sigma.shape[1] for sigma in sigmas)
+    numbers = n * sum(irrep.dim**2 for irrep in irreps)
     height = max(_SMALLEST_SIDE, _power_of_two_below(_TILE_NUMBERS / (order * side)))
-    height = min(height, _power_of_two_below(_ROWS_NUMBERS / (n * widest**2)))
+    height = min(height, _power_of_two_below(_ROWS_NUMBERS / numbers))
     starts = range(0, m, height)
     for done, i in enumerate(starts):
         rows = slice(i, min(i + height, m))
-        count = rows.stop - rows.start
-        thetas = [np.empty((count, s.shape[1], n, s.shape[1]), kernel.dtype) for s in sigmas]
+        families = [
+            [np.empty((rows.stop - i, irrep.dim, n, irrep.dim), kernel.dtype) for irrep in irreps]
+            for _ in range(2 if nngp else 1)
+        ]
         for j in range(0, n, side):
             columns = slice(j, j + side)
-            kappa = _kappa(kernel, action, x_test[rows], x[columns])
-            for theta, sigma in zip(thetas, sigmas, strict=True):
-                theta[:, :, columns] = np.einsum("igj,gab->iajb", kappa, sigma, optimize=True)
+            kappas = _kappas(kernel, action, x_test[rows], x[columns], nngp)
+            for family, kappa in zip(families, kappas, strict=True):
+                for whole, tile in zip(family, _symmetrised(kappa, irreps), strict=True):
+                    whole[:, :, columns] = tile
         if progress is not None:
             progress("test kernel", done + 1, len(starts))
-        yield rows, thetas
+        yield OrbitRows(rows, families[0], families[1] if nngp else [])
+
+
+def kernel_diagonal(kernel: Kernel, x: np.ndarray) -> KernelPair:
+    """Return K(x_i, x_i) and Theta(x_i, x_i) without the Gram matrix.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Of the network.
+    x : array [m, ...]
+        Samples.
+
+    Returns
+    -------
+    KernelPair
+        [m] each.
+
+    Notes
+    -----
+    Cost: 32 kernel entries for each sample, as diagonals of small Gram matrices.
+    """
+    parts = [kernel(x[i : i + _DIAGONAL]) for i in range(0, len(x), _DIAGONAL)]
+    return KernelPair(*(np.concatenate([np.diagonal(part[k]) for part in parts]) for k in range(2)))
 
 
 def _tile_side(n: int, order: int) -> int:
@@ -267,7 +226,15 @@ def _power_of_two_below(number: float) -> int:
     return 1 << int(np.log2(max(1.0, number)))
 
 
-def _kappa(kernel: Kernel, action: Action, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Theta(a_i, rho_X(g) b_j) as [len(a), |G|, len(b)]."""
+def _kappas(kernel: Kernel, action: Action, a: np.ndarray, b: np.ndarray, nngp: bool) -> list[np.ndarray]:
+    """Return Theta(a_i, rho_X(g) b_j), and K where asked for, as [len(a), |G|, len(b)]."""
     listed = action.orbit(b)
-    return kernel(a, listed.reshape(-1, *b.shape[1:])).ntk.reshape(len(a), action.group.order, len(b))
+    pair = kernel(a, listed.reshape(-1, *b.shape[1:]))
+    wanted = (pair.ntk, pair.nngp) if nngp else (pair.ntk,)
+    return [values.reshape(len(a), action.group.order, len(b)) for values in wanted]
+
+
+def _symmetrised(kappa: np.ndarray, irreps: Sequence[Representation]) -> Iterator[np.ndarray]:
+    """Yield sum_g kappa(g) (x) sigma(g) as [i, d, j, d] for each irrep."""
+    for irrep in irreps:
+        yield np.einsum("igj,gab->iajb", kappa, irrep.matrices.astype(kappa.dtype), optimize=True)

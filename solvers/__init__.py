@@ -9,7 +9,7 @@ from haarflow.solvers.filters import (
     check_times,
     make_filter,
 )
-from haarflow.solvers.law import LawBlock, Projected, draw, law_block, symmetric_root
+from haarflow.solvers.law import LawBlock, Projected, draw, symmetric_root, to_eigenbasis
 from haarflow.solvers.spectrum import Spectrum, timescales
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "check_times",
     "draw",
     "eigendecompose",
-    "law_block",
     "make_filter",
     "symmetric_root",
     "timescales",
+    "to_eigenbasis",
 ]

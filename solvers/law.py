@@ -8,7 +8,7 @@ import scipy.linalg
 from haarflow.solvers.filters import Filter
 from haarflow.solvers.spectrum import Spectrum
 
-__all__ = ["LawBlock", "Projected", "draw", "law_block", "symmetric_root"]
+__all__ = ["LawBlock", "Projected", "draw", "symmetric_root", "to_eigenbasis"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ class LawBlock:
         return (trained.reshape(-1, len(self.nngp)) @ self.nngp).reshape(trained.shape)
 
 
-def law_block(spectrum: Spectrum, nngp: np.ndarray, weight: float) -> LawBlock:
+def to_eigenbasis(spectrum: Spectrum, nngp: np.ndarray) -> np.ndarray:
     """Take a block of the NNGP's Gram matrix into the eigenbasis of the NTK's.
 
     Parameters
@@ -159,13 +159,12 @@ def law_block(spectrum: Spectrum, nngp: np.ndarray, weight: float) -> LawBlock:
     spectrum : Spectrum
         Of the NTK block.
     nngp : array [N, N]
-        The NNGP block.
-    weight : float
-        d / (e |G|).
+        The NNGP block, symmetric.
 
     Returns
     -------
-    LawBlock
+    array [r, r]
+        Symmetric, in the block's dtype.
 
     Raises
     ------
@@ -181,7 +180,7 @@ def law_block(spectrum: Spectrum, nngp: np.ndarray, weight: float) -> LawBlock:
     if not np.isfinite(nngp).all():
         raise ValueError("nngp must be finite, found NaN or inf entries")
     turned = spectrum.project(spectrum.project(nngp).T)
-    return LawBlock(spectrum, (turned + turned.T) / 2, weight)
+    return (turned + turned.T) / 2
 
 
 def symmetric_root(covariance: np.ndarray, scale: float) -> np.ndarray:

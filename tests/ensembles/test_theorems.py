@@ -40,14 +40,14 @@ def plant(monkeypatch, target, name, spoil):
 
 
 def test_a_planted_sign_in_one_irrep_is_noticed(monkeypatch):
-    from haarflow import deep
+    from haarflow import law
 
     def spoil(stream):
-        for rows, thetas in stream:
-            thetas[-1][:, -1] *= -1
-            yield rows, thetas
+        for part in stream:
+            part.ntk[-1][:, -1] *= -1
+            yield part
 
-    plant(monkeypatch, deep, "orbit_rows", spoil)
+    plant(monkeypatch, law, "orbit_rows", spoil)
     assert not next(theorems.run("T3", [SMALL["ising"]()])).holds
 
 

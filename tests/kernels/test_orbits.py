@@ -55,9 +55,10 @@ def test_rows_against_sums_over_the_group(case, tiling):
     kernel, action, x, x_test, irreps = case
     by_element = kappa(kernel, action, x_test, x)
     found = [np.empty((7, s.dim, 11, s.dim)) for s in irreps]
-    for rows, thetas in kernels.orbit_rows(kernel, action, x_test, x, irreps):
-        for whole, theta in zip(found, thetas, strict=True):
-            whole[rows] = theta
+    for part in kernels.orbit_rows(kernel, action, x_test, x, irreps):
+        assert part.nngp == []
+        for whole, theta in zip(found, part.ntk, strict=True):
+            whole[part.rows] = theta
     for theta, irrep in zip(found, irreps, strict=True):
         np.testing.assert_allclose(theta, np.einsum("gij,gab->iajb", by_element, irrep.matrices), atol=1e-12)
 

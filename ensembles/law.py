@@ -1,0 +1,189 @@
+"""The law of the ensemble at test points: the mean, the covariance, and members drawn from it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from haarflow import solvers
+from haarflow.groups import Isotypic, Representation
+from haarflow.kernels import Kernel, OrbitRows, kernel_diagonal, orbit_rows
+from haarflow.kernels.orbits import Progress
+from haarflow.reduction import Problem
+
+__all__ = ["COVARIANCES", "Fitted", "Law", "ResolutionWarning", "evaluate", "warn_of_cuts"]
+
+COVARIANCES = (None, "diagonal", "full", "joint")
+
+
+class ResolutionWarning(UserWarning):
+    """Modes below the Gram matrix's rounding were left out of a prediction at late times."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """The Gaussian law of an infinitely wide member at each time; outputs are independent, with one covariance.
+
+    Attributes
+    ----------
+    times : array [T]
+        In the order asked for.
+    mean : array [T, m, k]
+        mu_t at the test points.
+    unresolved : int
+        Modes of the Gram matrix's blocks whose eigenvalue lies below its rounding, each counted once.
+    cut : array [T]
+        How many of them were left out at each time; where it is 0, nothing was.
+    variance : array [T, m] or None
+        Sigma_t(x, x) of every output, where it was asked for.
+    covariance : array [T, m, m] or None
+        Sigma_t(x, x') of every output, where it was asked for.
+    """
+
+    times: np.ndarray
+    mean: np.ndarray
+    unresolved: int
+    cut: np.ndarray
+    variance: np.ndarray | None = None
+    covariance: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fitting leaves.
+
+    Attributes
+    ----------
+    problem : Problem
+        Training set and action.
+    parts : tuple of Isotypic
+        The output representation in irreps.
+    labels : tuple of array [n d, multiplicity]
+        Labels in each part.
+    spectra : tuple of Spectrum
+        Of each part's block.
+    blocks : tuple of (Representation, LawBlock)
+        All irreps' blocks for the covariance; empty until it is asked for.
+    rate, ridge : float
+        The flow's time in one unit of the user's clock; what is added to every eigenvalue.
+    sample_shape : tuple of int
+        Of one sample.
+    """
+
+    problem: Problem
+    parts: tuple[Isotypic, ...]
+    labels: tuple[np.ndarray, ...]
+    spectra: tuple[solvers.Spectrum, ...]
+    blocks: tuple[tuple[Representation, solvers.LawBlock], ...]
+    rate: float
+    ridge: float
+    sample_shape: tuple[int, ...]
+
+
+def evaluate(
+    kernel: Kernel,
+    fitted: Fitted,
+    filter: solvers.Filter,
+    x_test: np.ndarray,
+    times: np.ndarray,
+    covariance: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Law, np.ndarray | None]:
+    """Return the law at test points, all times from one pass over the test kernel.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Of the network.
+    fitted : Fitted
+        With `blocks` where a covariance is asked for.
+    filter : Filter
+        The dynamics.
+    x_test : array [m, ...]
+        Test points.
+    times : array [T]
+        Checked times.
+    covariance : {None, "diagonal", "full", "joint"}
+        "joint" is the covariance between all times too.
+    progress : callable, optional
+        progress(label, done, total).
+
+    Returns
+    -------
+    Law, array [T, m, T, m] or None
+        The second for "joint" only.
+    """
+    problem = fitted.problem
+    mean = np.zeros((len(times), len(x_test), problem.y.shape[1]))
+    how = (filter, times, fitted.rate)
+    irreps = _needed(fitted, covariance)
+    blocks = fitted.blocks if covariance else ()
+    changes = np.zeros((len(times), len(x_test)))
+    projected: list[list[solvers.Projected]] = [[] for _ in blocks]
+    for part in orbit_rows(kernel, problem.action, x_test, problem.x, irreps, progress, nngp=bool(covariance)):
+        _add_mean(mean, fitted, irreps, part, *how)
+        for seen, (_, block), ntk, nngp in zip(projected, blocks, part.ntk, part.nngp, strict=False):
+            at = block.project(_flat(ntk), _flat(nngp))
+            if covariance == "diagonal":
+                changes[:, part.rows] += block.variance(at, *how, fitted.ridge)
+            else:
+                seen.append(at)
+    variance, whole, joint = None, None, None
+    if covariance == "diagonal":
+        variance = kernel_diagonal(kernel, x_test).nngp.astype(float) + changes
+    elif covariance is not None:
+        shares = [
+            (
+                block,
+                solvers.Projected(*(np.concatenate([getattr(at, name) for at in seen]) for name in ("ntk", "nngp"))),
+            )
+            for (_, block), seen in zip(blocks, projected, strict=True)
+        ]
+        prior = kernel(x_test).nngp.astype(float)
+        if covariance == "full":
+            whole = prior + sum(block.covariance(at, *how, fitted.ridge) for block, at in shares)
+        else:
+            joint = prior[:, None, :] + sum(block.joint_covariance(at, *how, fitted.ridge) for block, at in shares)
+    spectra = tuple(block.spectrum for _, block in blocks) if blocks else fitted.spectra
+    cut = np.sum([s.cut(times, fitted.rate, fitted.ridge, filter) for s in spectra], axis=0)
+    law = Law(times, mean, sum(s.unresolved for s in spectra), cut, variance, whole)
+    return law, joint
+
+
+def warn_of_cuts(law: Law, dtype: str) -> None:
+    """Say from which time on modes are left out; the warning points at the caller of the caller."""
+    if law.cut.any():
+        warnings.warn(
+            f"{law.cut.max()} modes of the Gram matrix lie below the rounding of {dtype} and are "
+            f"left out from t = {law.times[law.cut > 0].min():.1e} on: what they would add is unknown at this "
+            "precision; a ridge, an earlier time or float64 resolves it",
+            ResolutionWarning,
+            stacklevel=3,
+        )
+
+
+def _needed(fitted: Fitted, covariance: str | None) -> list[Representation]:
+    """Return all irreps for a covariance, those of the outputs for the mean."""
+    return [irrep for irrep, _ in fitted.blocks] if covariance else [part.irrep for part in fitted.parts]
+
+
+def _add_mean(
+    mean: np.ndarray,
+    fitted: Fitted,
+    irreps: Sequence[Representation],
+    at: OrbitRows,
+    filter: solvers.Filter,
+    times: np.ndarray,
+    rate: float,
+) -> None:
+    by_irrep = {irrep.digest: ntk for irrep, ntk in zip(irreps, at.ntk, strict=True)}
+    for part, labels, spectrum in zip(fitted.parts, fitted.labels, fitted.spectra, strict=True):
+        flat = by_irrep[part.irrep.digest].reshape(-1, spectrum.rows)
+        values = spectrum.predict(flat, filter, times, rate, labels, fitted.ridge)
+        values = values.reshape(len(times), -1, part.irrep.dim, labels.shape[1])
+        mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries)
+
+
+def _flat(rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(*rows.shape[:2], -1)
