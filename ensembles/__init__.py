@@ -2,9 +2,10 @@
 
 from importlib.metadata import version as _version
 
-from haarflow import datasets, groups, kernels, measures, solvers, theorems
+from haarflow import datasets, finite, groups, kernels, measures, solvers, testing, theorems
 from haarflow.datasets import one_hot
 from haarflow.deep import DeepEnsemble
+from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed, members_needed_on_orbit
 from haarflow.law import Law, ResolutionWarning
 from haarflow.reduction import ReductionWarning
 
@@ -16,10 +17,16 @@ __all__ = [
     "ReductionWarning",
     "ResolutionWarning",
     "datasets",
+    "deviation_bound",
+    "expected_orbit_mse",
+    "finite",
     "groups",
     "kernels",
     "measures",
+    "members_needed",
+    "members_needed_on_orbit",
     "one_hot",
     "solvers",
+    "testing",
     "theorems",
 ]

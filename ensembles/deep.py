@@ -1,22 +1,21 @@
 """DeepEnsemble: what an infinitely wide ensemble predicts after training with full augmentation."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from haarflow import solvers
-from haarflow.groups import Action, Representation, decompose, irreps, no_action, trivial
-from haarflow.inputs import as_integer, as_labels, as_number, as_samples
-from haarflow.kernels import Kernel, Sequential, Store, analytic, kernel_diagonal
-from haarflow.kernels.backend import check_dtype
+from haarflow.fitting import Clock, fit_problem, with_covariance
+from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
+from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples
+from haarflow.jacobian import mean_jacobian
+from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store, kernel_diagonal
 from haarflow.kernels.orbits import Progress
-from haarflow.law import COVARIANCES, Fitted, Law, evaluate, warn_of_cuts
+from haarflow.law import COVARIANCES, Fitted, Law, count_cuts, evaluate, warn_of_cuts
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
-from haarflow.training import Trained, train
 
 __all__ = ["DeepEnsemble"]
 
@@ -83,8 +82,8 @@ class DeepEnsemble:
     def __init__(
         self,
         arch: Sequential | Kernel,
-        action: Action | None = None,
-        output: Representation | None = None,
+        action: Action | HaarAction | None = None,
+        output: Representation | Harmonic | HarmonicSum | Sequence[Harmonic] | None = None,
         loss: str = "mean",
         learning_rate: float = 1.0,
         ridge: float = 0.0,
@@ -95,27 +94,23 @@ class DeepEnsemble:
         store: str | Path | Store | None = None,
         progress: Progress | bool | None = None,
     ) -> None:
-        self._kernel = _as_kernel(arch, dtype)
+        self._kernel = as_kernel(arch, dtype)
         self._action = no_action() if action is None else action
-        if not isinstance(self._action, Action):
-            raise TypeError(f"action must be an Action such as groups.image_rotations(4), found {action!r}")
-        if output is not None and not isinstance(output, Representation):
-            raise TypeError(f"output must be a groups.Representation or None, found {output!r}")
-        if output is not None and output.group != self._action.group:
-            raise ValueError(
-                f"output must represent the action's group {self._action.group}, found one of {output.group}"
-            )
-        self._output = output
+        self._output = as_output(self._action, output)
         for name, value, choices in (("loss", loss, _LOSSES), ("solver", solver, _SOLVERS)):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, found {value!r}")
-        self._loss = loss
-        self._learning_rate = as_number(learning_rate, "learning_rate", positive=True)
-        self._ridge = as_number(ridge, "ridge")
+        learning_rate = as_number(learning_rate, "learning_rate", positive=True)
+        self._clock = Clock(loss == "mean", learning_rate, as_number(ridge, "ridge"))
         self._filter = solvers.make_filter(flow)
         if reduction not in CHOICES:
             raise ValueError(f"reduction must be one of {CHOICES}, found {reduction!r}")
         self._reduction = reduction
+        if isinstance(self._action, HaarAction) and (loss == "sum" or ridge > 0):
+            raise ValueError(
+                f'loss must be "mean" and ridge 0 under {self._action.group.name}, found loss={loss!r}, '
+                f"ridge={ridge}: both would depend on the number of group elements, which is arbitrary here"
+            )
         if store is not None and not isinstance(store, (str, Path, Store)):
             raise TypeError(f"store must be a path or a Store, found {store!r}")
         self._store = Store(store) if isinstance(store, (str, Path)) else store
@@ -159,22 +154,9 @@ class DeepEnsemble:
         if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
             arch.check(x.shape[1:])
         self._action.check_shape(x.shape[1:])
-        output = trivial(self._action.group, y.shape[1]) if self._output is None else self._output
-        problem = pose(self._kernel, self._action, output, x, y, self._reduction)
-        parts = tuple(decompose(problem.output))
-        wanted = irreps(problem.action.group) if covariance else [part.irrep for part in parts]
         with progress_bar(self._progress) as progress:
-            trained = train(self._kernel, problem, wanted, self._store, progress, nngp=covariance)
-        of = {irrep.digest: spectrum for irrep, spectrum in zip(wanted, trained.spectra, strict=True)}
-        spectra = tuple(of[part.irrep.digest] for part in parts)
-        labels = tuple(
-            np.einsum("nk,akd->nda", problem.y, part.isometries).reshape(spectrum.rows, -1)
-            for part, spectrum in zip(parts, spectra, strict=True)
-        )
-        clock = problem.size * y.shape[1] if self._loss == "mean" else 1
-        rate, ridge = self._learning_rate / clock, self._ridge * trained.mean_diagonal
-        blocks = _law_blocks(wanted, trained) if covariance else ()
-        self._fitted = Fitted(problem, parts, labels, spectra, blocks, rate, ridge, x.shape[1:])
+            problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
+            self._fitted = fit_problem(self._kernel, problem, self._clock, self._store, progress, covariance)
         return self
 
     @property
@@ -275,38 +257,54 @@ class DeepEnsemble:
         return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
 
     def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, np.ndarray | None]:
-        fitted = self._trained(name)
-        times = solvers.check_times(times)
-        x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
+        fitted, times, x_test = self._checked(name, x_test, times)
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:
-                every = irreps(fitted.problem.action.group)
-                trained = train(self._kernel, fitted.problem, every, self._store, progress, nngp=True)
-                fitted = self._fitted = replace(fitted, blocks=_law_blocks(every, trained))
+                fitted = self._fitted = with_covariance(self._kernel, fitted, self._store, progress)
             return evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
+
+    def jacobian(self, x_test: Any, times: Any) -> np.ndarray:
+        """Differentiate the mean of the ensemble with respect to the test points.
+
+        Parameters
+        ----------
+        x_test : array [m, ...]
+            Test points.
+        times : float or array [T]
+            Training times >= 0 in any order, np.inf included.
+
+        Returns
+        -------
+        array [T, m, k, ...] float64
+            d mu_t / d x. Where a ReLU network's mean has a kink, on the training orbits, the mean of the
+            one-sided derivatives.
+
+        Raises
+        ------
+        RuntimeError
+            Before `fit`.
+        TypeError, ValueError
+            For test points or times as in `predict`, or a kernel that is not `kernels.analytic(...)`.
+
+        Notes
+        -----
+        Cost: for kernels of inner products, three kernel entries for each of m n |G| pairs and 3 T k times the
+        size of a sample; others, T k backward passes for each pair.
+        """
+        fitted, times, x_test = self._checked("jacobian", x_test, times)
+        if not isinstance(self._kernel, AnalyticKernel):
+            raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
+        out = mean_jacobian(self._kernel, fitted, self._filter, x_test, times)
+        law = Law(times, out, 0, count_cuts(fitted.spectra, times, fitted, self._filter))
+        warn_of_cuts(law, self._kernel.dtype)
+        return out
+
+    def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:
+        fitted = self._trained(name)
+        x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
+        return fitted, solvers.check_times(times), x_test
 
     def _trained(self, name: str) -> Fitted:
         if self._fitted is None:
             raise RuntimeError(f"call fit(x, y) before {name}")
         return self._fitted
-
-
-def _law_blocks(
-    every: Sequence[Representation], trained: Trained
-) -> tuple[tuple[Representation, solvers.LawBlock], ...]:
-    return tuple(
-        (irrep, solvers.LawBlock(spectrum, nngp, irrep.dim / (irrep.commutant_dim * irrep.group.order)))
-        for irrep, spectrum, nngp in zip(every, trained.spectra, trained.nngp, strict=True)
-    )
-
-
-def _as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:
-    if isinstance(arch, Sequential):
-        return analytic(arch, "float64" if dtype is None else dtype)
-    if not (callable(arch) and hasattr(arch, "content_key") and hasattr(arch, "dtype")):
-        raise TypeError(
-            f"arch must be kernels.Sequential(...) or a kernel such as kernels.analytic(...), found {arch!r}"
-        )
-    if dtype is not None and arch.dtype != check_dtype(dtype):
-        raise ValueError(f"dtype must be the kernel's own, {arch.dtype!r}, found {dtype!r}")
-    return arch

@@ -1,10 +1,15 @@
 """What a user hands over: checked once, at the door, with errors that name the argument."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["as_integer", "as_labels", "as_number", "as_samples"]
+from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, harmonic
+from haarflow.kernels import Kernel, Sequential, analytic
+from haarflow.kernels.backend import check_dtype
+
+__all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples"]
 
 
 def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None, largest: float = np.inf) -> np.ndarray:
@@ -142,3 +147,71 @@ def _as_real(values: Any, name: str) -> np.ndarray:
             f"{name} must be finite: found {int(bad.sum())} NaN or inf entries, the first at index {first}"
         )
     return array
+
+
+def as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:
+    """Return the kernel of a network, or a kernel itself.
+
+    Parameters
+    ----------
+    arch : Sequential or Kernel
+        What was given.
+    dtype : str or None
+        The dtype asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something else, or a kernel of another dtype.
+    """
+    if isinstance(arch, Sequential):
+        return analytic(arch, "float64" if dtype is None else dtype)
+    if not (callable(arch) and hasattr(arch, "content_key") and hasattr(arch, "dtype")):
+        raise TypeError(
+            f"arch must be kernels.Sequential(...) or a kernel such as kernels.analytic(...), found {arch!r}"
+        )
+    if dtype is not None and arch.dtype != check_dtype(dtype):
+        raise ValueError(f"dtype must be the kernel's own, {arch.dtype!r}, found {dtype!r}")
+    return arch
+
+
+def as_output(
+    action: Action | HaarAction, output: Representation | Harmonic | HarmonicSum | Sequence[Harmonic] | None
+) -> Representation | HarmonicSum | None:
+    """Return how the action's group acts on outputs, None for not at all.
+
+    Parameters
+    ----------
+    action : Action or HaarAction
+        How it acts on samples.
+    output : Representation, Harmonic, HarmonicSum, sequence of Harmonic or None
+        What was given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something else, another group, or a degree that the quadrature cannot serve.
+    """
+    if not isinstance(action, (Action, HaarAction)):
+        raise TypeError(f"action must be an Action such as groups.image_rotations(4), found {action!r}")
+    if output is None:
+        return None
+    if isinstance(action, HaarAction):
+        several: list[Any] = (
+            [output]
+            if isinstance(output, (Harmonic, Representation))
+            else [*(output.irreps if isinstance(output, HarmonicSum) else output)]
+        )
+        if len(several) == 0 or not all(isinstance(each, Harmonic) for each in several):
+            raise TypeError(
+                f"output must be groups.vector(...), groups.harmonic(...) or a list of these, found {output!r}"
+            )
+        if any(each.group.name != action.group.name for each in several):
+            raise ValueError(f"output must represent the action's group {action.group.name}, found {several[0].name}")
+        # At the action's own resolution, which has to serve the degree.
+        return HarmonicSum(action.group, tuple(harmonic(action.group, each.degree, each.odd) for each in several))
+    if not isinstance(output, Representation):
+        raise TypeError(f"output must be a groups.Representation or None, found {output!r}")
+    if output.group != action.group:
+        raise ValueError(f"output must represent the action's group {action.group}, found one of {output.group}")
+    return output

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from haarflow import solvers
-from haarflow.groups import Isotypic, Representation
-from haarflow.kernels import Kernel, OrbitRows, kernel_diagonal, orbit_rows
+from haarflow.groups import HaarAction, Harmonic, Isotypic
+from haarflow.kernels import Irrep, Kernel, OrbitRows, kernel_diagonal, orbit_rows
 from haarflow.kernels.orbits import Progress
 from haarflow.reduction import Problem
 
-__all__ = ["COVARIANCES", "Fitted", "Law", "ResolutionWarning", "evaluate", "warn_of_cuts"]
+__all__ = ["COVARIANCES", "Fitted", "Law", "ResolutionWarning", "count_cuts", "evaluate", "warn_of_cuts"]
 
 COVARIANCES = (None, "diagonal", "full", "joint")
 
@@ -39,6 +39,11 @@ class Law:
         Sigma_t(x, x) of every output, where it was asked for.
     covariance : array [T, m, m] or None
         Sigma_t(x, x') of every output, where it was asked for.
+    refinement : array [T] or None
+        Under a compact group, the largest change of the mean from half the resolution to this one, relative to
+        the largest mean: what is left to gain from more nodes is less.
+    truncation : array [T] or None
+        Under a compact group, the largest part of the highest degree in a variance, relative to K(x, x).
     """
 
     times: np.ndarray
@@ -47,6 +52,8 @@ class Law:
     cut: np.ndarray
     variance: np.ndarray | None = None
     covariance: np.ndarray | None = None
+    refinement: np.ndarray | None = None
+    truncation: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -63,22 +70,25 @@ class Fitted:
         Labels in each part.
     spectra : tuple of Spectrum
         Of each part's block.
-    blocks : tuple of (Representation, LawBlock)
+    blocks : tuple of (irrep, LawBlock)
         All irreps' blocks for the covariance; empty until it is asked for.
     rate, ridge : float
         The flow's time in one unit of the user's clock; what is added to every eigenvalue.
     sample_shape : tuple of int
         Of one sample.
+    coarse : Fitted or None
+        The same at half the resolution of a compact group's rule.
     """
 
     problem: Problem
     parts: tuple[Isotypic, ...]
     labels: tuple[np.ndarray, ...]
     spectra: tuple[solvers.Spectrum, ...]
-    blocks: tuple[tuple[Representation, solvers.LawBlock], ...]
+    blocks: tuple[tuple[Irrep, solvers.LawBlock], ...]
     rate: float
     ridge: float
     sample_shape: tuple[int, ...]
+    coarse: "Fitted | None" = None
 
 
 def evaluate(
@@ -121,17 +131,29 @@ def evaluate(
     blocks = fitted.blocks if covariance else ()
     changes = np.zeros((len(times), len(x_test)))
     projected: list[list[solvers.Projected]] = [[] for _ in blocks]
+    highest = max((irrep.degree for irrep in irreps if isinstance(irrep, Harmonic)), default=0)
+    last = np.zeros_like(changes)
     for part in orbit_rows(kernel, problem.action, x_test, problem.x, irreps, progress, nngp=bool(covariance)):
         _add_mean(mean, fitted, irreps, part, *how)
-        for seen, (_, block), ntk, nngp in zip(projected, blocks, part.ntk, part.nngp, strict=False):
+        for seen, (irrep, block), ntk, nngp in zip(projected, blocks, part.ntk, part.nngp, strict=False):
             at = block.project(_flat(ntk), _flat(nngp))
-            if covariance == "diagonal":
-                changes[:, part.rows] += block.variance(at, *how, fitted.ridge)
-            else:
+            of_the_highest = isinstance(irrep, Harmonic) and irrep.degree == highest
+            if covariance == "diagonal" or of_the_highest:
+                change = block.variance(at, *how, fitted.ridge)
+                changes[:, part.rows] += change
+                last[:, part.rows] += change if of_the_highest else 0
+            if covariance != "diagonal":
                 seen.append(at)
-    variance, whole, joint = None, None, None
+    variance, whole, joint, truncation, refinement = None, None, None, None, None
+    if covariance and isinstance(problem.action, HaarAction):
+        truncation = np.abs(last / kernel_diagonal(kernel, x_test).nngp).max(axis=1)
+    if fitted.coarse is not None:
+        rough, _ = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress)
+        size = max(float(np.abs(mean).max()), float(np.finfo(float).tiny))
+        refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
-        variance = kernel_diagonal(kernel, x_test).nngp.astype(float) + changes
+        # Where training leaves no variance, rounding may leave less than none.
+        variance = np.maximum(kernel_diagonal(kernel, x_test).nngp.astype(float) + changes, 0.0)
     elif covariance is not None:
         shares = [
             (
@@ -146,9 +168,16 @@ def evaluate(
         else:
             joint = prior[:, None, :] + sum(block.joint_covariance(at, *how, fitted.ridge) for block, at in shares)
     spectra = tuple(block.spectrum for _, block in blocks) if blocks else fitted.spectra
-    cut = np.sum([s.cut(times, fitted.rate, fitted.ridge, filter) for s in spectra], axis=0)
-    law = Law(times, mean, sum(s.unresolved for s in spectra), cut, variance, whole)
+    cut = count_cuts(spectra, times, fitted, filter)
+    law = Law(times, mean, sum(s.unresolved for s in spectra), cut, variance, whole, refinement, truncation)
     return law, joint
+
+
+def count_cuts(
+    spectra: Sequence[solvers.Spectrum], times: np.ndarray, fitted: Fitted, filter: solvers.Filter
+) -> np.ndarray:
+    """Return how many modes are left out at each time: array [T]."""
+    return np.sum([s.cut(times, fitted.rate, fitted.ridge, filter) for s in spectra], axis=0)
 
 
 def warn_of_cuts(law: Law, dtype: str) -> None:
@@ -163,7 +192,7 @@ def warn_of_cuts(law: Law, dtype: str) -> None:
         )
 
 
-def _needed(fitted: Fitted, covariance: str | None) -> list[Representation]:
+def _needed(fitted: Fitted, covariance: str | None) -> list[Irrep]:
     """Return all irreps for a covariance, those of the outputs for the mean."""
     return [irrep for irrep, _ in fitted.blocks] if covariance else [part.irrep for part in fitted.parts]
 
@@ -171,7 +200,7 @@ def _needed(fitted: Fitted, covariance: str | None) -> list[Representation]:
 def _add_mean(
     mean: np.ndarray,
     fitted: Fitted,
-    irreps: Sequence[Representation],
+    irreps: Sequence[Irrep],
     at: OrbitRows,
     filter: solvers.Filter,
     times: np.ndarray,

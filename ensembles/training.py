@@ -9,8 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
-from haarflow.groups import Representation, coincidences
-from haarflow.kernels import KERNEL_VERSION, Kernel, Store, StoreWarning, digest_array, orbit_gram
+from haarflow.kernels import KERNEL_VERSION, Irrep, Kernel, Store, StoreWarning, digest_array, orbit_gram
 from haarflow.kernels.orbits import OrbitGram, Progress
 from haarflow.reduction import Problem, distinct_basis
 
@@ -39,7 +38,7 @@ class Trained:
 def train(
     kernel: Kernel,
     problem: Problem,
-    irreps: Sequence[Representation],
+    irreps: Sequence[Irrep],
     store: Store | None = None,
     progress: Progress | None = None,
     nngp: bool = False,
@@ -52,7 +51,7 @@ def train(
         Of the network.
     problem : Problem
         Training set and action.
-    irreps : sequence of Representation
+    irreps : sequence of Representation or Harmonic
         Blocks asked for.
     store : Store, optional
         Where Gram blocks and eigendecompositions are looked up first, and kept.
@@ -65,7 +64,7 @@ def train(
     -----
     Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep; none of it for what the store has.
     """
-    found = coincidences(problem.action, problem.x)
+    found = problem.coincidences()
     bases = [distinct_basis(found, irrep) for irrep in irreps]
     key = _key(kernel, problem, irreps, nngp)
     orders = [len(problem.x) * irrep.dim for irrep in irreps]
@@ -112,7 +111,7 @@ def _factorise(
 def _gram(
     kernel: Kernel,
     problem: Problem,
-    irreps: Sequence[Representation],
+    irreps: Sequence[Irrep],
     key: dict[str, Any],
     store: Store | None,
     progress: Progress | None,
@@ -160,7 +159,7 @@ def _digest_basis(basis: csr_matrix | None) -> str:
     return "none" if basis is None else digest_array(basis.toarray())
 
 
-def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Representation], nngp: bool) -> dict[str, Any]:
+def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Irrep], nngp: bool) -> dict[str, Any]:
     return {
         **({"nngp": True} if nngp else {}),
         "architecture": kernel.content_key,

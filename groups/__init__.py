@@ -13,7 +13,9 @@ from haarflow.groups.catalogue import (
     translations,
 )
 from haarflow.groups.coincidences import Coincidences, coincidences
+from haarflow.groups.continuous import Harmonic, HarmonicSum, harmonic, harmonics, pseudovector, vector
 from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.haar import HaarAction, HaarQuadrature, o2, o3, so2, so3
 from haarflow.groups.images import image_dihedral, image_rotations, image_translations
 from haarflow.groups.interpolated import interpolated_rotations
 from haarflow.groups.representations import (
@@ -37,6 +39,10 @@ __all__ = [
     "ActionReport",
     "Coincidences",
     "FiniteGroup",
+    "HaarAction",
+    "HaarQuadrature",
+    "Harmonic",
+    "HarmonicSum",
     "Isotypic",
     "Representation",
     "check_action",
@@ -46,6 +52,8 @@ __all__ = [
     "dihedral",
     "direct_product",
     "direct_sum",
+    "harmonic",
+    "harmonics",
     "icosahedral",
     "image_dihedral",
     "image_rotations",
@@ -55,13 +63,19 @@ __all__ = [
     "lattice_rotations",
     "matrix_action",
     "no_action",
+    "o2",
+    "o3",
     "octahedral",
     "permutation_action",
     "permutation_matrices",
+    "pseudovector",
     "regular",
     "semidirect_product",
+    "so2",
+    "so3",
     "symmetric",
     "tetrahedral",
     "translations",
     "trivial",
+    "vector",
 ]

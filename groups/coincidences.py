@@ -9,6 +9,7 @@ import numpy as np
 
 from haarflow.groups.actions import Action
 from haarflow.groups.finite import FiniteGroup, spread
+from haarflow.groups.representations import Representation
 
 __all__ = ["Coincidences", "coincidences"]
 
@@ -43,6 +44,14 @@ class Coincidences:
         """Whether all augmented samples differ."""
         alone = np.array_equal(self.representative, np.arange(len(self.representative)))
         return alone and all(len(stabiliser) == 1 for stabiliser in self.stabilisers)
+
+    def projector(self, i: int, irrep: Representation) -> np.ndarray:
+        """Return the mean of an irrep over the stabiliser of sample i: [d, d], a projection."""
+        return np.asarray(irrep.matrices[self.stabilisers[i]].mean(axis=0))
+
+    def carry(self, j: int, irrep: Representation) -> np.ndarray:
+        """Return the irrep at the transporter of sample j: [d, d]."""
+        return np.asarray(irrep.matrices[self.transporter[j]])
 
 
 def coincidences(action: Action, x: Any, tolerance: float | None = None) -> Coincidences:

@@ -213,13 +213,13 @@ class Isotypic:
 
     Attributes
     ----------
-    irrep : Representation
+    irrep : Representation or Harmonic
         sigma, of dimension d.
     isometries : array [m, k, d]
         W_a with rho(g) W_a = W_a sigma(g) and W_a^T W_b = delta_ab 1.
     """
 
-    irrep: Representation
+    irrep: Any
     isometries: np.ndarray
 
 

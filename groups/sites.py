@@ -1,12 +1,13 @@
 """Matrices on the last axis (vectors, point clouds) and permutations of sites (lattices)."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from haarflow.groups.actions import Action
 from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.haar import HaarAction, HaarQuadrature
 from haarflow.groups.representations import check_matrices
 
 __all__ = ["lattice_rotations", "matrix_action", "permutation_action", "permutation_matrices"]
@@ -25,21 +26,38 @@ class _MatrixAction(Action):
         return x @ self.matrices[g].T.astype(x.dtype)
 
 
-def matrix_action(group: FiniteGroup, matrices: Any) -> Action:
+@overload
+def matrix_action(group: FiniteGroup, matrices: Any = None) -> Action: ...
+
+
+@overload
+def matrix_action(group: HaarQuadrature, matrices: None = None) -> HaarAction: ...
+
+
+def matrix_action(group: FiniteGroup | HaarQuadrature, matrices: Any = None) -> Action | HaarAction:
     """Return the action by matrices on the last axis: x[..., :] -> M(g) x[..., :] (vectors, point clouds).
 
     Parameters
     ----------
-    group : FiniteGroup
+    group : FiniteGroup or HaarQuadrature
         The group.
-    matrices : array [|G|, d, d]
-        Orthogonal, a homomorphism.
+    matrices : array [|G|, d, d], optional
+        Orthogonal, a homomorphism; default the group's own. A compact group acts by its own only.
 
     Raises
     ------
     ValueError
-        For matrices that are not: it says which element or product fails, and by how much.
+        For matrices that are not: it says which element or product fails, and by how much; or none where the
+        group has none.
     """
+    if isinstance(group, HaarQuadrature):
+        if matrices is not None:
+            raise ValueError(f"matrices must be None: {group.name} acts by its own, found {type(matrices).__name__}")
+        return HaarAction(group)
+    if matrices is None:
+        if group.matrices is None:
+            raise ValueError(f"matrices must be given: {group} has none of its own")
+        matrices = group.matrices
     checked = check_matrices(group, matrices)
     d = checked.shape[1]
     return _MatrixAction(group, f"matrix_action({group.name}, {d} x {d})", matrices=checked)

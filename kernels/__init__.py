@@ -16,7 +16,7 @@ from haarflow.kernels.architecture import (
     Sin,
 )
 from haarflow.kernels.invariance import InvarianceReport, check_invariance
-from haarflow.kernels.orbits import Kernel, OrbitGram, OrbitRows, kernel_diagonal, orbit_gram, orbit_rows
+from haarflow.kernels.orbits import Irrep, Kernel, OrbitGram, OrbitRows, kernel_diagonal, orbit_gram, orbit_rows
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.store import Store, StoreError, StoreWarning, digest_array
 from haarflow.kernels.tangents import (
@@ -37,6 +37,7 @@ __all__ = [
     "Gelu",
     "GlobalAvgPool",
     "InvarianceReport",
+    "Irrep",
     "Kernel",
     "KernelPair",
     "LeakyRelu",

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -14,7 +15,7 @@ from haarflow.kernels.backend import check_dtype, precision, to_numpy
 from haarflow.kernels.nearby import close_pairs, interpolate
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
+__all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic", "flat_distances", "of_states"]
 
 # Part of every key in a store: raised whenever the values of any kernel change.
 KERNEL_VERSION = 1
@@ -27,6 +28,17 @@ _TILE_NUMBERS = 2**20
 @partial(jax.jit, static_argnums=0)
 def _flat_tile(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
     return recursion.finish(layers, recursion.flat_state(D, S, q1, q2), recursion.Spreads((), ()))
+
+
+@partial(jax.jit, static_argnums=0)
+def _paired_tile(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    return of_states(layers, D, S, q1[:, None], q2[:, None])
+
+
+def of_states(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    """Run the recursion from distances and variances of flat inputs, all of shapes that broadcast."""
+    state = recursion.State(D, S, jnp.zeros_like(D), q1, q2, 0, False)
+    return recursion.finish(layers, state, recursion.Spreads((), ()))
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -108,6 +120,35 @@ class AnalyticKernel:
         with precision(self.dtype):
             return self._tiles(x1, x2, symmetric, kind)
 
+    def of_inner_product(self, sample_shape: tuple[int, ...]) -> bool:
+        """Whether the kernels depend on norms and inner products of whole samples only."""
+        return recursion.layout(self.architecture.layers, len(sample_shape) - 1) == "flat"
+
+    def of_distances(self, D: np.ndarray, S: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
+        """Evaluate both kernels of inner products where only distances are known.
+
+        Parameters
+        ----------
+        D, S : array [P, Q]
+            |x - x'|^2 / d and |x + x'|^2 / d for P pairs of norms, at Q relative positions each.
+        q1, q2 : array [P]
+            |x|^2 / d and |x'|^2 / d of each pair.
+
+        Returns
+        -------
+        KernelPair
+            [P, Q] each.
+
+        Notes
+        -----
+        Only for kernels that are `of_inner_product`. Cost: one dual activation a layer for each entry.
+        """
+        count = _power_of_two(len(D))
+        parts = [_fill(np.asarray(part, self.dtype), count) for part in (D, S, q1, q2)]
+        with precision(self.dtype):
+            K, theta = _paired_tile(self.architecture.layers, *parts)
+            return KernelPair(to_numpy(K)[: len(D)], to_numpy(theta)[: len(D)])
+
     def _samples(self, x: Any, name: str) -> np.ndarray:
         x = np.asarray(x)
         if np.iscomplexobj(x):
@@ -141,7 +182,7 @@ class AnalyticKernel:
         # The last tiles are filled up by repetition: one compilation for each shape, and few shapes.
         a, b = _fill(a, rows), _fill(b, columns)
         if kind == "flat":
-            K, theta = _flat_tile(layers, *_flat_distances(a, b))
+            K, theta = _flat_tile(layers, *flat_distances(a, b))
         else:
             K, theta = _image_tile(layers, a, b, kind == "pairs")
         values = to_numpy(K), to_numpy(theta)
@@ -150,7 +191,7 @@ class AnalyticKernel:
         return values
 
     def _mend_nearby(self, a: np.ndarray, b: np.ndarray, values: tuple[np.ndarray, np.ndarray]) -> None:
-        D, _, q1, q2 = _flat_distances(a.reshape(len(a), -1), b.reshape(len(b), -1))
+        D, _, q1, q2 = flat_distances(a.reshape(len(a), -1), b.reshape(len(b), -1))
         rows, columns, ratio = close_pairs(D, q1, q2)
 
         def evaluate(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
@@ -217,7 +258,7 @@ def _tile_sides(kind: str, shape: tuple[int, ...], n2: int) -> tuple[int, int]:
     return rows, columns
 
 
-def _flat_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+def flat_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return D, S [n1, n2] and q1, q2 of flat inputs: a BLAS Gram, with close pairs taken from differences."""
     d = a.shape[1]
     q1, q2 = (np.einsum("ij,ij->i", x, x) / d for x in (a, b))

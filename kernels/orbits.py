@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
-from haarflow.groups import Action, Representation
+from haarflow.groups import Action, HaarAction, Harmonic, Representation
+from haarflow.kernels.aligned import BlockTiles, aligned_tiles, evaluations
+from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["Kernel", "OrbitGram", "OrbitRows", "Progress", "kernel_diagonal", "orbit_gram", "orbit_rows"]
+__all__ = ["Irrep", "Kernel", "OrbitGram", "OrbitRows", "Progress", "kernel_diagonal", "orbit_gram", "orbit_rows"]
 
 Progress = Callable[[str, int, int], None]
+Irrep = Representation | Harmonic
 
 # Numbers of kappa that one tile holds for all group elements together, as far as its sides stay above the second:
 # small tiles waste less on the diagonal and stay in caches.
@@ -84,9 +87,9 @@ class OrbitRows:
 
 def orbit_gram(
     kernel: Kernel,
-    action: Action,
+    action: Action | HaarAction,
     x: np.ndarray,
-    irreps: Sequence[Representation],
+    irreps: Sequence[Irrep],
     progress: Progress | None = None,
     nngp: bool = False,
 ) -> OrbitGram:
@@ -121,20 +124,17 @@ def orbit_gram(
     kernels = 2 if nngp else 1
     shapes = [(n, irrep.dim, n, irrep.dim) for irrep in irreps]
     blocks = [[np.empty(shape, kernel.dtype) for shape in shapes] for _ in range(kernels)]
-    row_sums, diagonal = np.zeros(n), np.empty(n)
-    side = _tile_side(n, action.group.order)
+    row_sums = np.zeros(n)
+    side = _tile_side(n, _entries(action))
     corners = [(i, j) for i in range(0, n, side) for j in range(i, n, side)]
     for done, (i, j) in enumerate(corners):
         rows, columns = slice(i, i + side), slice(j, j + side)
-        kappas = _kappas(kernel, action, x[rows], x[columns], nngp)
-        absolute = np.abs(kappas[0]).sum(axis=1, dtype=float)
-        row_sums[rows] += absolute.sum(axis=1)
-        if i == j:
-            diagonal[rows] = kappas[0][:, action.group.identity].diagonal()
-        else:
-            row_sums[columns] += absolute.sum(axis=0)
-        for family, kappa in zip(blocks, kappas, strict=True):
-            for block, tile in zip(family, _symmetrised(kappa, irreps), strict=True):
+        tiles = _tiles(kernel, action, x[rows], x[columns], irreps, nngp)
+        row_sums[rows] += tiles.absolute.sum(axis=1)
+        if i != j:
+            row_sums[columns] += tiles.absolute.sum(axis=0)
+        for family, found in zip(blocks, (tiles.ntk, tiles.nngp), strict=False):
+            for block, tile in zip(family, found, strict=True):
                 if i == j:  # exactly symmetric, whatever the kernel's rounding
                     tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
                 block[rows, :, columns] = tile
@@ -142,15 +142,16 @@ def orbit_gram(
         if progress is not None:
             progress("orbit Gram", done + 1, len(corners))
     ntk, *rest = (tuple(block.reshape(n * block.shape[1], -1) for block in family) for family in blocks)
-    return OrbitGram(ntk, rest[0] if rest else (), float(row_sums.max()), float(diagonal.mean()))
+    mean_diagonal = float(kernel_diagonal(kernel, x).ntk.mean())
+    return OrbitGram(ntk, rest[0] if rest else (), float(row_sums.max()), mean_diagonal)
 
 
 def orbit_rows(
     kernel: Kernel,
-    action: Action,
+    action: Action | HaarAction,
     x_test: np.ndarray,
     x: np.ndarray,
-    irreps: Sequence[Representation],
+    irreps: Sequence[Irrep],
     progress: Progress | None = None,
     nngp: bool = False,
 ) -> Iterator[OrbitRows]:
@@ -171,7 +172,7 @@ def orbit_rows(
     -----
     Cost: m n |G| kernel entries; memory a few tiles, and at most 256 MB of rows for each kernel, or one row.
     """
-    n, m, order = len(x), len(x_test), action.group.order
+    n, m, order = len(x), len(x_test), _entries(action)
     side = _tile_side(n, order)
     numbers = n * sum(irrep.dim**2 for irrep in irreps)
     height = max(_SMALLEST_SIDE, _power_of_two_below(_TILE_NUMBERS / (order * side)))
@@ -185,9 +186,9 @@ def orbit_rows(
         ]
         for j in range(0, n, side):
             columns = slice(j, j + side)
-            kappas = _kappas(kernel, action, x_test[rows], x[columns], nngp)
-            for family, kappa in zip(families, kappas, strict=True):
-                for whole, tile in zip(family, _symmetrised(kappa, irreps), strict=True):
+            tiles = _tiles(kernel, action, x_test[rows], x[columns], irreps, nngp)
+            for family, found in zip(families, (tiles.ntk, tiles.nngp), strict=False):
+                for whole, tile in zip(family, found, strict=True):
                     whole[:, :, columns] = tile
         if progress is not None:
             progress("test kernel", done + 1, len(starts))
@@ -226,15 +227,28 @@ def _power_of_two_below(number: float) -> int:
     return 1 << int(np.log2(max(1.0, number)))
 
 
-def _kappas(kernel: Kernel, action: Action, a: np.ndarray, b: np.ndarray, nngp: bool) -> list[np.ndarray]:
-    """Return Theta(a_i, rho_X(g) b_j), and K where asked for, as [len(a), |G|, len(b)]."""
-    listed = action.orbit(b)
-    pair = kernel(a, listed.reshape(-1, *b.shape[1:]))
-    wanted = (pair.ntk, pair.nngp) if nngp else (pair.ntk,)
-    return [values.reshape(len(a), action.group.order, len(b)) for values in wanted]
+def _entries(action: Action | HaarAction) -> int:
+    """Return how many kernel entries one pair of samples takes."""
+    return evaluations(action) if isinstance(action, HaarAction) else action.group.order
 
 
-def _symmetrised(kappa: np.ndarray, irreps: Sequence[Representation]) -> Iterator[np.ndarray]:
-    """Yield sum_g kappa(g) (x) sigma(g) as [i, d, j, d] for each irrep."""
-    for irrep in irreps:
-        yield np.einsum("igj,gab->iajb", kappa, irrep.matrices.astype(kappa.dtype), optimize=True)
+def _tiles(
+    kernel: Kernel, action: Action | HaarAction, a: np.ndarray, b: np.ndarray, irreps: Sequence[Irrep], nngp: bool
+) -> BlockTiles:
+    """Return sum_g kappa(g) (x) sigma(g) as [i, d, j, d] for each irrep, the mean for a compact group."""
+    if isinstance(action, HaarAction):
+        assert isinstance(kernel, AnalyticKernel)
+        return aligned_tiles(kernel, action, a, b, cast(Sequence[Harmonic], irreps))
+    pair = kernel(a, action.orbit(b).reshape(-1, *b.shape[1:]))
+    shape = (len(a), action.group.order, len(b))
+    ntk = pair.ntk.reshape(shape)
+    matrices = [cast(Representation, irrep).matrices.astype(kernel.dtype) for irrep in irreps]
+    return BlockTiles(
+        [_convolved(ntk, sigma) for sigma in matrices],
+        [_convolved(pair.nngp.reshape(shape), sigma) for sigma in matrices] if nngp else [],
+        np.abs(ntk).sum(axis=1, dtype=float),
+    )
+
+
+def _convolved(kappa: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    return np.einsum("igj,gab->iajb", kappa, sigma, optimize=True)

@@ -272,8 +272,8 @@ def test_an_identity_outside_the_group_is_refused(name, identity):
 @pytest.mark.parametrize(
     ("matrices", "message"),
     [
-        (turns(5), r"= \(4, 3, 3\) to fit outputs .*found \(5, 3, 3\)"),
-        (turns(4)[:, :2, :2], r"found \(4, 2, 2\)"),
+        (turns(5), r"= \(4, 3, 3\), found shape \(5, 3, 3\)"),
+        (turns(4)[:, :2, :2], r"found shape \(4, 2, 2\)"),
         (2 * turns(4), r"orthogonal, found \|rho rho\^T - 1\| = 3\.0e\+00"),
         (np.full((4, 3, 3), np.nan), "orthogonal"),
     ],

@@ -1,0 +1,75 @@
+"""The derivative of the ensemble's mean with respect to the test point."""
+
+import numpy as np
+
+from haarflow import solvers
+from haarflow.groups import Action, HaarAction
+from haarflow.groups.alignment import align, aligned_rule
+from haarflow.kernels import AnalyticKernel
+from haarflow.kernels.gradients import ntk_gradient
+from haarflow.law import Fitted
+
+__all__ = ["mean_jacobian"]
+
+
+def mean_jacobian(
+    kernel: AnalyticKernel, fitted: Fitted, filter: solvers.Filter, x_test: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Return d mu_t / d x at test points: array [T, m, k, ...].
+
+    Parameters
+    ----------
+    kernel, fitted, filter
+        As in `law.evaluate`.
+    x_test : array [m, ...]
+        Test points.
+    times : array [T]
+        Checked times.
+
+    Notes
+    -----
+    mu_t(x) = sum_j sum_g Theta(x, g x_j) rho_Y(g) alpha_tj: the sources g x_j are listed, one element at a time
+    for a finite group, one test point at a time for a compact one, whose nodes stay fixed under the derivative.
+    """
+    action, x = fitted.problem.action, fitted.problem.x
+    coefficients = [
+        spectrum.apply(filter, times, fitted.rate, labels, fitted.ridge).reshape(len(times), len(x), part.irrep.dim, -1)
+        for part, spectrum, labels in zip(fitted.parts, fitted.spectra, fitted.labels, strict=True)
+    ]
+    k = fitted.problem.y.shape[1]
+    columns = len(times) * k
+    out = np.zeros((len(x_test), columns, *x.shape[1:]))
+    if isinstance(action, HaarAction):
+        for i in range(len(x_test)):
+            for component in action.group.components:
+                elements, weights = _nodes(action, x_test[i], x @ component.T)
+                elements = elements @ component
+                sources = np.einsum("jqab,j...b->jq...a", elements, x).reshape(-1, *x.shape[1:])
+                turned = _turned(fitted, coefficients, elements) * weights[:, None, None]
+                out[i] += ntk_gradient(kernel, x_test[i : i + 1], sources, turned.reshape(-1, columns))[0]
+    else:
+        for g in range(action.group.order):
+            elements = np.full((len(x), 1), g)
+            turned = _turned(fitted, coefficients, elements).reshape(len(x), columns)
+            out += ntk_gradient(kernel, x_test, action(g, x), turned)
+    return np.moveaxis(out.reshape(len(x_test), len(times), k, *x.shape[1:]), 1, 0)
+
+
+def _turned(fitted: Fitted, coefficients: list[np.ndarray], elements: np.ndarray) -> np.ndarray:
+    """Return rho_Y(g) alpha_tj for elements [n, q] of each sample: array [n, q, T, k]."""
+    total: np.ndarray | float = 0.0
+    for part, alpha in zip(fitted.parts, coefficients, strict=True):
+        finite = isinstance(fitted.problem.action, Action)
+        sigma = part.irrep.matrices[elements] if finite else part.irrep.at(elements)
+        total = total + np.einsum("akd,jqde,tjea->jqtk", part.isometries, sigma, alpha, optimize=True)
+    return np.asarray(total)
+
+
+def _nodes(action: HaarAction, point: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return group elements [n, q, d, d] aligned for one test point and every sample, and weights [q]."""
+    rule = aligned_rule(action.group.dim, action.group.resolution)
+    found = align(point[None], x)
+    images = rule.rotations.shape[1]
+    flat = rule.rotations.reshape(-1, *rule.rotations.shape[2:])
+    elements = np.einsum("jab,qbc,jdc->jqad", found.left[0], flat, found.right[0], optimize=True)
+    return elements, np.repeat(rule.weights, images) / (images * len(action.group.components))

@@ -1,0 +1,162 @@
+"""An assertion for users' own test suites: that a function is equivariant."""
+
+from collections.abc import Callable, Iterable
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from haarflow.groups import Action, Representation
+from haarflow.measures.arrays import norm, ratio
+
+__all__ = ["assert_equivariant"]
+
+
+def assert_equivariant(
+    f: Callable[[np.ndarray], Any],
+    action: Action,
+    output: Representation | None,
+    x: Any,
+    rtol: float = 1e-5,
+    *,
+    atol: float = 0.0,
+    elements: Iterable[int] | None = None,
+) -> None:
+    """Raise an AssertionError unless |f(gx) - rho_Y(g) f(x)| <= atol + rtol |f(x)| for all g and all samples x.
+
+    Parameters
+    ----------
+    f : callable
+        Takes a batch [n, ...] and returns one output for each sample, [n, k], as NumPy or JAX array; of any
+        shape [n, ...] where `output` is None. It must not draw random numbers, as dropout does.
+    action : Action
+        How the group acts on x, from `haarflow.groups`.
+    output : Representation or None
+        rho_Y, of the action's group; None: f is invariant.
+    x : array [n, ...]
+        Samples; generic ones, such as N(0, 1), find more than symmetric ones.
+    rtol : float
+        Tolerance relative to |f(x)| of each sample. |.| is the Euclidean norm over all of a sample's outputs.
+    atol : float
+        Absolute tolerance, for outputs near 0.
+    elements : ints, optional
+        Which elements of the group are checked; None: all of them, the identity too.
+
+    Raises
+    ------
+    AssertionError
+        Naming the worst element and sample, the relative and absolute deviation, the tolerance, how many fail,
+        and both outputs.
+    ValueError, TypeError, IndexError
+        For samples or outputs that are not finite reals, outputs of a shape that does not fit, a representation of
+        another group, negative tolerances, or elements that the group does not have.
+
+    Notes
+    -----
+    Cost: one call of f on n samples for each element, and one more. The relative deviation is that of
+    `measures.orbit_error`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from haarflow import groups
+    >>> from haarflow.testing import assert_equivariant
+    >>> turns = groups.image_rotations(4)
+    >>> x = np.random.default_rng(0).standard_normal((5, 4, 4, 1))
+    >>> assert_equivariant(lambda x: x.max(axis=(1, 2)), turns, None, x)
+    >>> assert_equivariant(lambda x: x[:, 0].sum(axis=1), turns, None, x)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    AssertionError: f is not invariant under ...
+    """
+    rtol, atol = _tolerance(rtol, "rtol"), _tolerance(atol, "atol")
+    if not isinstance(action, Action):
+        raise TypeError(f"action must be an Action of a finite group, such as a subgroup, found {action!r}")
+    if output is not None and output.group != action.group:
+        raise ValueError(
+            f"output must represent the action's group {action.group}, found a representation of {output.group}"
+        )
+    order = action.group.order
+    chosen = list(range(order)) if elements is None else [index(g) for g in elements]
+    if not chosen:
+        raise ValueError("elements must name at least one element, found none")
+    x = _samples(x)
+    width = None if output is None else output.dim
+    base = _evaluate(f, x.copy(), "x", width)
+    size = norm(base.reshape(len(x), -1))
+    allowed = atol + rtol * size
+    # [element, sample]: how far, and whether too far.
+    deviations = np.empty((len(chosen), len(x)))
+    worst, row, sample = 0.0, 0, 0
+    shown = base[0], base[0]
+    for i, g in enumerate(chosen):
+        moved = _evaluate(f, action(g, x), f"action({g}, x)", width, base.shape)
+        wanted = base if output is None else base @ output.matrices[g].T
+        deviations[i] = norm((moved - wanted).reshape(len(x), -1))
+        excess = ratio(deviations[i], allowed) * (deviations[i] > allowed)
+        if excess.max() > worst:
+            worst, row, sample = float(excess.max()), i, int(excess.argmax())
+            shown = moved[sample], wanted[sample]
+    failed = deviations > allowed
+    if not failed.any():
+        return
+    g = chosen[row]
+    words = ("invariant", "f(x)") if output is None else ("equivariant", "rho_Y(g) f(x)")
+    identity = g == action.group.identity
+    raise AssertionError(
+        f"f is not {words[0]} under {action.name}, {action.group}\n"
+        f"Worst: element {g}{' (the identity: f(x) itself is not reproduced)' if identity else ''}, sample {sample}\n"
+        f"|f(gx) - {words[1]}| / |f(x)| = {ratio(deviations[row, sample], size[sample]):.3g}, "
+        f"absolute {deviations[row, sample]:.3g}, |f(x)| = {size[sample]:.3g}; rtol = {rtol:.3g}, atol = {atol:.3g}\n"
+        f"Failed: {int(failed.sum())} of {failed.size} pairs of element and sample; "
+        f"elements {_listed([chosen[i] for i in np.flatnonzero(failed.any(axis=1))])}\n"
+        f" f(gx): {_brief(shown[0])}\n"
+        f" {words[1]}: {_brief(shown[1])}"
+    )
+
+
+def _tolerance(value: float, name: str) -> float:
+    number = float(value)
+    if not 0 <= number < np.inf:
+        raise ValueError(f"{name} must be finite and >= 0, found {value}")
+    return number
+
+
+def _samples(x: Any) -> np.ndarray:
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"x must be real numbers, found dtype {array.dtype}")
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"x must be a batch [n, ...] of at least one sample, found shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"x must be finite, found {int((~np.isfinite(array)).sum())} NaN or inf entries")
+    # As actions return it, so that f sees one dtype throughout.
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def _evaluate(
+    f: Callable[[np.ndarray], Any], x: np.ndarray, name: str, width: int | None, shape: tuple[int, ...] | None = None
+) -> np.ndarray:
+    found = np.asarray(f(x))
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"f({name}) must be real numbers, found dtype {found.dtype}")
+    if found.ndim == 0 or len(found) != len(x) or found.size == 0:
+        raise ValueError(f"f({name}) must be [n, ...] with n = {len(x)} samples, found shape {found.shape}")
+    if width is not None and found.shape[1:] != (width,):
+        raise ValueError(
+            f"f({name}) must be [n, k] = {(len(x), width)}, k the dimension of output, found shape {found.shape}"
+        )
+    if shape is not None and found.shape != shape:
+        raise ValueError(f"f({name}) must have the shape {shape} of f(x), found {found.shape}")
+    if not np.isfinite(found).all():
+        sample = int(np.argwhere(~np.isfinite(found))[0][0])
+        raise ValueError(f"f({name}) must be finite, found NaN or inf at sample {sample}")
+    return found.astype(np.float64)
+
+
+def _brief(values: np.ndarray) -> str:
+    return np.array2string(values, precision=8, threshold=20, edgeitems=4).replace("\n", "\n  ")
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:12])) + (", ..." if len(numbers) > 12 else "")

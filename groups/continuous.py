@@ -1,0 +1,214 @@
+"""Irreps of SO(2), O(2), SO(3) and O(3) as functions of their matrices, and direct sums of them."""
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import lpmv
+
+from haarflow.groups.haar import HaarQuadrature
+from haarflow.groups.representations import Isotypic
+from haarflow.groups.rotations import plane_rotations
+
+__all__ = ["Harmonic", "HarmonicSum", "harmonic", "harmonics", "pseudovector", "vector"]
+
+
+@dataclass(frozen=True, eq=False)
+class Harmonic:
+    """A real orthogonal irrep of a compact group.
+
+    Attributes
+    ----------
+    group : HaarQuadrature
+        The group.
+    degree : int
+        Frequency on the circle, angular momentum in space.
+    odd : bool
+        Whether the second component carries an extra sign: det for O(2)'s degree 0, the inversion for O(3).
+    dim, commutant_dim : int
+        d, and 1 or 2 for real or complex type.
+    """
+
+    group: HaarQuadrature = field(repr=False)
+    degree: int
+    odd: bool
+    dim: int
+    commutant_dim: int
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"degree {self.degree}{', odd' if self.odd else ''} of {self.group.name}"
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal irreps, at any resolution."""
+        return hashlib.sha256(f"{self.group.name}|{self.degree}|{self.odd}".encode()).hexdigest()
+
+    def at(self, elements: np.ndarray) -> np.ndarray:
+        """Evaluate the irrep.
+
+        Parameters
+        ----------
+        elements : array [..., d, d]
+            Elements of the group.
+
+        Returns
+        -------
+        array [..., dim, dim]
+
+        Notes
+        -----
+        Cost: (degree + 1)(2 degree + 1)^2 operations for each element of SO(3).
+        """
+        elements = np.asarray(elements, float)
+        if self.group.dim == 2:
+            return self._of_the_plane(elements)
+        sign = np.sign(np.linalg.det(elements))
+        values = _wigner(self.degree, elements * sign[..., None, None])
+        return values * sign[..., None, None] if self.odd else values
+
+    def _of_the_plane(self, elements: np.ndarray) -> np.ndarray:
+        sign = np.sign(np.linalg.det(elements))
+        if self.degree == 0:
+            return (sign if self.odd else np.ones(elements.shape[:-2]))[..., None, None]
+        rotated = plane_rotations(self.degree * np.arctan2(elements[..., 1, 0], elements[..., 0, 0]))
+        rotated[..., 1] *= sign[..., None]  # g = R(angle) diag(1, det)
+        return rotated
+
+
+@dataclass(frozen=True, eq=False)
+class HarmonicSum:
+    """A direct sum of irreps, how a compact group acts on outputs.
+
+    Attributes
+    ----------
+    group : HaarQuadrature
+        The group.
+    irreps : tuple of Harmonic
+        In the order of the outputs' columns.
+    """
+
+    group: HaarQuadrature
+    irreps: tuple[Harmonic, ...]
+
+    @property
+    def dim(self) -> int:
+        """Dimension k."""
+        return sum(irrep.dim for irrep in self.irreps)
+
+    def at(self, elements: np.ndarray) -> np.ndarray:
+        """Return rho_Y(g) for elements [..., d, d]: [..., k, k], block-diagonal."""
+        out = np.zeros((*np.shape(elements)[:-2], self.dim, self.dim))
+        start = 0
+        for irrep in self.irreps:
+            stop = start + irrep.dim
+            out[..., start:stop, start:stop] = irrep.at(elements)
+            start = stop
+        return out
+
+    def isotypic(self) -> list[Isotypic]:
+        """Return the copies of each irrep with the columns they occupy."""
+        columns: dict[str, list[np.ndarray]] = {}
+        of: dict[str, Harmonic] = {}
+        start = 0
+        for irrep in self.irreps:
+            of[irrep.digest] = irrep
+            columns.setdefault(irrep.digest, []).append(np.eye(self.dim)[:, start : start + irrep.dim])
+            start += irrep.dim
+        return [Isotypic(of[digest], np.array(copies)) for digest, copies in columns.items()]
+
+
+def harmonic(group: HaarQuadrature, degree: int, odd: bool = False) -> Harmonic:
+    """Return one irrep.
+
+    Parameters
+    ----------
+    group : HaarQuadrature
+        SO(2), O(2), SO(3) or O(3).
+    degree : int
+        At most the rule's band limit.
+    odd : bool
+        O(2), degree 0: the determinant. O(3): the inversion is -1. Elsewhere there is none.
+
+    Raises
+    ------
+    ValueError
+        For a degree that the quadrature cannot serve, or a parity that the group does not have.
+    """
+    if not 0 <= degree <= group.band_limit:
+        raise ValueError(
+            f"degree must lie in 0 .. {group.band_limit}, the band limit of {group}, found {degree}: "
+            "a higher resolution serves it"
+        )
+    if odd and not (group.name == "O(3)" or (group.name == "O(2)" and degree == 0)):
+        raise ValueError(f"odd must be False: {group.name} has no odd irrep of degree {degree}")
+    if group.dim == 3:
+        return Harmonic(group, degree, odd, 2 * degree + 1, 1)
+    if degree == 0:
+        return Harmonic(group, 0, odd, 1, 1)
+    return Harmonic(group, degree, odd, 2, 2 if group.name == "SO(2)" else 1)
+
+
+def harmonics(group: HaarQuadrature, degree: int) -> list[Harmonic]:
+    """Return all irreps up to a degree, the trivial one first; the degree is held to the band limit."""
+    found = []
+    for each in range(degree + 1):
+        found.append(harmonic(group, each))
+        if group.name == "O(3)" or (group.name == "O(2)" and each == 0):
+            found.append(harmonic(group, each, odd=True))
+    return found
+
+
+def vector(group: HaarQuadrature, copies: int = 1) -> HarmonicSum:
+    """Return how vectors turn: rho_Y(g) = g, once or several times side by side."""
+    return HarmonicSum(group, (harmonic(group, 1, odd=group.name == "O(3)"),) * copies)
+
+
+def pseudovector(group: HaarQuadrature, copies: int = 1) -> HarmonicSum:
+    """Return how cross products turn: rho_Y(g) = det(g) g in space, det(g) in the plane."""
+    if group.dim == 3:
+        return HarmonicSum(group, (harmonic(group, 1),) * copies)
+    return HarmonicSum(group, (harmonic(group, 0, odd=group.name == "O(2)"),) * copies)
+
+
+def trivial_outputs(group: HaarQuadrature, k: int) -> HarmonicSum:
+    """Return k invariant outputs."""
+    return HarmonicSum(group, (harmonic(group, 0),) * k)
+
+
+def _wigner(degree: int, rotations: np.ndarray) -> np.ndarray:
+    """Return D(R) with Y(R r) = D(R) Y(r) for real spherical harmonics; degree 1 is R itself."""
+    if degree == 0:
+        return np.ones((*rotations.shape[:-2], 1, 1))
+    if degree == 1:
+        return rotations
+    # A product rule on the sphere that integrates Y_l Y_l exactly makes D an orthogonal matrix without a solve.
+    heights, weights = np.polynomial.legendre.leggauss(degree + 1)
+    angles = 2 * np.pi * np.arange(2 * degree + 1) / (2 * degree + 1)
+    rings = np.sqrt(1 - heights**2)
+    points = np.stack(
+        [np.outer(rings, np.cos(angles)), np.outer(rings, np.sin(angles)), np.outer(heights, np.ones_like(angles))], -1
+    ).reshape(-1, 3)
+    weights = np.repeat(weights * 2 * np.pi / len(angles), len(angles))
+    fixed = _real_harmonics(degree, points) * weights[:, None]
+    moved = np.einsum("...ij,pj->...pi", rotations, points)
+    return np.einsum("...pa,pb->...ab", _real_harmonics(degree, moved), fixed, optimize=True)
+
+
+def _real_harmonics(degree: int, points: np.ndarray) -> np.ndarray:
+    """Return the orthonormal Y_lm at unit vectors [..., 3] as [..., 2 l + 1], m ascending."""
+    z = np.clip(points[..., 2], -1, 1)
+    angle = np.arctan2(points[..., 1], points[..., 0])
+    out = np.empty((*points.shape[:-1], 2 * degree + 1))
+    for m in range(degree + 1):
+        # (l - m)! / (l + m)! through logarithms: factorials overflow from l = 85 on.
+        ratio = math.exp(math.lgamma(degree - m + 1) - math.lgamma(degree + m + 1))
+        polar = math.sqrt((2 * degree + 1) / (4 * math.pi) * ratio) * lpmv(m, degree, z)
+        if m == 0:
+            out[..., degree] = polar
+        else:
+            out[..., degree + m] = math.sqrt(2) * polar * np.cos(m * angle)
+            out[..., degree - m] = math.sqrt(2) * polar * np.sin(m * angle)
+    return out

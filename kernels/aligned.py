@@ -1,0 +1,115 @@
+"""Haar averages of inner-product kernels, the nodes aligned for each pair of samples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from haarflow.groups import HaarAction, Harmonic
+from haarflow.groups.alignment import AlignedRule, Alignment, align, aligned_rule
+from haarflow.kernels.analytic import AnalyticKernel
+
+__all__ = ["BlockTiles", "aligned_tiles", "evaluations"]
+
+# Numbers of one array over pairs and nodes.
+_NUMBERS = 2**19
+
+
+@dataclass(frozen=True)
+class BlockTiles:
+    """Sums over a finite group, or means over a compact one, for every pair of two batches.
+
+    Attributes
+    ----------
+    ntk, nngp : list of array [i, d, j, d]
+        Of Theta(x_i, g x_j) sigma(g) for each irrep, and of K.
+    absolute : array [i, j]
+        Of |Theta(x_i, g x_j)|.
+    """
+
+    ntk: list[np.ndarray]
+    nngp: list[np.ndarray]
+    absolute: np.ndarray
+
+
+def evaluations(action: HaarAction) -> int:
+    """Return how many kernel entries one pair of samples takes."""
+    rule = aligned_rule(action.group.dim, action.group.resolution)
+    return len(rule.weights) * len(action.group.components)
+
+
+def aligned_tiles(
+    kernel: AnalyticKernel, action: HaarAction, a: np.ndarray, b: np.ndarray, irreps: Sequence[Harmonic]
+) -> BlockTiles:
+    """Average both kernels times each irrep over a compact group.
+
+    Parameters
+    ----------
+    kernel : AnalyticKernel
+        Of inner products.
+    action : HaarAction
+        The group on vectors.
+    a, b : array [i, ..., d], [j, ..., d]
+        Samples.
+    irreps : sequence of Harmonic
+        Which averages are asked for.
+
+    Returns
+    -------
+    BlockTiles
+
+    Notes
+    -----
+    <x, U Q V^T x'> depends on the diagonal of Q only, so that one table of nodes serves all pairs, and
+    sigma(U Q V^T) = sigma(U) sigma(Q) sigma(V)^T. Cost: `evaluations` kernel entries for each pair.
+    Source: docs/theory.md, compact groups.
+    """
+    rule = aligned_rule(action.group.dim, action.group.resolution)
+    folded = [irrep.at(rule.rotations).mean(axis=1) * rule.weights[:, None, None] for irrep in irreps]
+    shape = (len(a), len(b))
+    sums = [[np.zeros((*shape, irrep.dim, irrep.dim)) for irrep in irreps] for _ in range(2)]
+    absolute = np.zeros(shape)
+    share = 1 / len(action.group.components)
+    for component in action.group.components:
+        found = align(a, b @ component.T)
+        pair_values = _averages(kernel, found, rule, a, b, folded)
+        absolute += share * pair_values[2]
+        for k, irrep in enumerate(irreps):
+            left, right = irrep.at(found.left), irrep.at(found.right)
+            closing = np.swapaxes(right, -1, -2) @ irrep.at(component)
+            for family, values in zip(sums, pair_values[:2], strict=True):
+                family[k] += share * (left @ values[k] @ closing)
+    tiles = [[total.transpose(0, 2, 1, 3).astype(kernel.dtype) for total in family] for family in sums]
+    return BlockTiles(tiles[0], tiles[1], absolute)
+
+
+def _averages(
+    kernel: AnalyticKernel,
+    found: Alignment,
+    rule: AlignedRule,
+    a: np.ndarray,
+    b: np.ndarray,
+    folded: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """Return sum_Q w kernel sigma(Q) [i, j, d, d] of Theta and of K, and sum_Q w |Theta| [i, j]."""
+    numbers = a[0].size
+    q1, q2 = (np.square(x.reshape(len(x), -1)).sum(axis=1) / numbers for x in (a, b))
+    pairs = len(a) * len(b)
+    stretch, gap = 2 * found.stretch.reshape(pairs, -1), found.gap.reshape(pairs, 1)
+    first, second = (np.broadcast_to(q, (len(a), len(b))).ravel() for q in (q1[:, None], q2[None, :]))
+    out = [[np.empty((pairs, *sigma.shape[1:])) for sigma in folded] for _ in range(2)]
+    absolute = np.empty(pairs)
+    step = max(1, _NUMBERS // len(rule.weights))
+    for start in range(0, pairs, step):
+        some = slice(start, start + step)
+        near = (gap[some] + stretch[some] @ rule.near.T) / numbers
+        far = (gap[some] + stretch[some] @ rule.far.T) / numbers
+        # The third singular value may be negative: rounding must not take a distance below 0.
+        pair = kernel.of_distances(np.maximum(near, 0), np.maximum(far, 0), first[some], second[some])
+        absolute[some] = np.abs(pair.ntk) @ rule.weights
+        for family, values in zip(out, (pair.ntk, pair.nngp), strict=True):
+            for total, sigma in zip(family, folded, strict=True):
+                total[some] = (values @ sigma.reshape(len(sigma), -1)).reshape(-1, *sigma.shape[1:])
+    shape = (len(a), len(b))
+    ntk, nngp = ([total.reshape(*shape, *total.shape[1:]) for total in family] for family in out)
+    return ntk, nngp, absolute.reshape(shape)
