@@ -1,14 +1,19 @@
 """The command line: haarflow verify, haarflow store, haarflow --version."""
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from haarflow.theorems import Theorem, Verdict, Workload
 
 __all__ = ["app", "main"]
 
@@ -41,41 +46,33 @@ def _options(
 
 @app.command()
 def verify(
-    theorems: Annotated[list[str] | None, typer.Argument(help="Such as T1 T3; default all.")] = None,
-    report: Annotated[Path, typer.Option(help="Folder for table, figures and HDF5.")] = Path("haarflow-report"),
-    seed: Annotated[int, typer.Option(help="Of samples and N(0, 1) inputs.")] = 0,
+    theorems: Annotated[list[str] | None, typer.Argument(help="Such as T1 T5; default all.")] = None,
+    report: Annotated[Path, typer.Option(help="Folder for tables, figures and HDF5.")] = Path("haarflow-report"),
+    seed: Annotated[int, typer.Option(help="Of samples, draws and N(0, 1) inputs.")] = 0,
+    group: Annotated[str | None, typer.Option(help="C2, C4, D4 (digits), T, O or I (vectors).")] = None,
+    network: Annotated[str | None, typer.Option(help="dense or cnn.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller workloads, under 30 seconds.")] = False,
 ) -> None:
     """Verify the theorems numerically, each with a negative control; exit with 1 when a verdict fails."""
-    from haarflow.progress import progress_bar
-    from haarflow.theorems import plan, standard_workloads, write_report
-    from haarflow.theorems.registry import Verdict
-    from haarflow.theorems.report import legend, verdict_table
+    from haarflow.theorems import THEOREMS, chosen_workload, plan, standard_workloads, write_report
 
     console = Console()
     if report.exists() and not report.is_dir():
         raise typer.BadParameter(f"{report} is a file; the report needs a folder", param_hint="--report")
+    if quick and theorems is None:
+        theorems = [name for name in THEOREMS if name != "NT"]  # importing the peer alone takes as long
     try:
-        jobs = plan(theorems, standard_workloads(seed))
+        chosen = group is not None or network is not None
+        workloads = [chosen_workload(group, network, seed)] if chosen else standard_workloads(seed, quick)
+        jobs = plan(theorems, [replace(workload, quick=quick) for workload in workloads], seed, quick)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="THEOREMS") from error
+        raise typer.BadParameter(str(error)) from error
     except ImportError as error:  # the digits
         console.print(str(error), markup=False, style="red")
         raise typer.Exit(1) from error
     start = time.monotonic()
-    verdicts, skipped = [], set()
-    with progress_bar(None) as progress:
-        for done, (entry, workload) in enumerate(jobs):
-            if progress is not None:
-                progress("verifying", done, len(jobs))
-            measurement = entry.measure(workload)
-            if measurement is None:
-                skipped.add(entry.name)
-            else:
-                verdicts.append(Verdict(entry, workload, measurement))
-    console.print(verdict_table(verdicts))
-    console.print(legend(verdicts), markup=False, highlight=False, soft_wrap=True)
-    for name in sorted(skipped):
-        console.print(f"{name} was left out: neural-tangents is not installed (see the README)", markup=False)
+    verdicts, skipped = _measure(jobs)
+    _print(console, verdicts, skipped)
     paths = write_report(verdicts, report)
     failed = sum(not verdict.holds for verdict in verdicts)
     elapsed = timedelta(seconds=round(time.monotonic() - start))
@@ -83,6 +80,33 @@ def verify(
     console.print("report: " + ", ".join(str(path) for path in paths), markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _measure(jobs: "Sequence[tuple[Theorem, Workload]]") -> "tuple[list[Verdict], set[str]]":
+    """Return the verdicts, and the theorems that do not apply or whose peer is missing."""
+    from haarflow.progress import progress_bar
+    from haarflow.theorems import Verdict
+
+    verdicts, skipped = [], set()
+    with progress_bar(None) as progress:
+        for done, (entry, workload) in enumerate(jobs):
+            if progress is not None:
+                progress(f"verifying {entry.name}", done, len(jobs))
+            measurement = entry.measure(workload)
+            if measurement is None:
+                skipped.add(entry.name)
+            else:
+                verdicts.append(Verdict(entry, workload, measurement))
+    return verdicts, skipped
+
+
+def _print(console: Console, verdicts: "Sequence[Verdict]", skipped: set[str]) -> None:
+    from haarflow.theorems.report import legend, verdict_table
+
+    console.print(verdict_table(verdicts))
+    console.print(legend(verdicts), markup=False, highlight=False, soft_wrap=True)
+    for name in sorted(skipped):
+        console.print(f"{name} was left out: neural-tangents is not installed (see the README)", markup=False)
 
 
 @store_app.command("ls")

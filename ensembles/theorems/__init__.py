@@ -1,9 +1,17 @@
 """The theorems, one file each, entered into one registry; every one has a negative control that must fail."""
 
-from haarflow.theorems import peer, t1_kernels, t2_commutation, t3_equivariance
+from haarflow.theorems import (
+    peer,
+    t1_kernels,
+    t2_commutation,
+    t3_equivariance,
+    t4_law,
+    t5_concentration,
+    t6_subgroups,
+)
 from haarflow.theorems.registry import THEOREMS, Measurement, Theorem, Verdict, plan, run, theorem
 from haarflow.theorems.report import write_report
-from haarflow.theorems.workloads import Workload, standard_workloads
+from haarflow.theorems.workloads import Workload, chosen_workload, standard_workloads
 
 __all__ = [
     "THEOREMS",
@@ -11,6 +19,7 @@ __all__ = [
     "Theorem",
     "Verdict",
     "Workload",
+    "chosen_workload",
     "peer",
     "plan",
     "run",
@@ -18,6 +27,9 @@ __all__ = [
     "t1_kernels",
     "t2_commutation",
     "t3_equivariance",
+    "t4_law",
+    "t5_concentration",
+    "t6_subgroups",
     "theorem",
     "write_report",
 ]

@@ -10,6 +10,7 @@ from haarflow.theorems.workloads import Workload, standard_workloads
 __all__ = ["THEOREMS", "Measurement", "Theorem", "Verdict", "plan", "run", "theorem"]
 
 Measure = Callable[[Workload], "Measurement | None"]
+Own = Callable[[int, bool], Sequence[Workload]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Theorem:
-    """An entry of the registry: `bound` holds for residuals, every control must exceed `floor`."""
+    """An entry of the registry: `bound` holds for residuals, every control must exceed `floor`.
+
+    Attributes
+    ----------
+    name, statement, source : str
+        Such as "T3"; what is claimed; by whom.
+    bound, floor : float
+        The residual is at most `bound`, the negative control more than `floor`.
+    measure : callable
+        workload -> Measurement, or None where the theorem does not apply.
+    own : callable or None
+        (seed, quick) -> workloads, where the theorem has its own.
+    """
 
     name: str
     statement: str
@@ -44,6 +57,7 @@ class Theorem:
     bound: float
     floor: float
     measure: Measure
+    own: Own | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,9 @@ class Verdict:
 THEOREMS: dict[str, Theorem] = {}
 
 
-def theorem(name: str, statement: str, source: str, bound: float, floor: float) -> Callable[[Measure], Measure]:
+def theorem(
+    name: str, statement: str, source: str, bound: float, floor: float, own: Own | None = None
+) -> Callable[[Measure], Measure]:
     """Enter a measuring function into the registry.
 
     Parameters
@@ -75,16 +91,20 @@ def theorem(name: str, statement: str, source: str, bound: float, floor: float) 
         What is claimed, and by whom.
     bound, floor : float
         The residual is at most `bound`, the negative control more than `floor`.
+    own : callable, optional
+        (seed, quick) -> workloads of its own, in place of the standard ones.
     """
 
     def enter(measure: Measure) -> Measure:
-        THEOREMS[name] = Theorem(name, statement, source, bound, floor, measure)
+        THEOREMS[name] = Theorem(name, statement, source, bound, floor, measure, own)
         return measure
 
     return enter
 
 
-def plan(names: Sequence[str] | None, workloads: Sequence[Workload]) -> list[tuple[Theorem, Workload]]:
+def plan(
+    names: Sequence[str] | None, workloads: Sequence[Workload], seed: int = 0, quick: bool = False
+) -> list[tuple[Theorem, Workload]]:
     """Return the theorems to be run, each with its workloads.
 
     Parameters
@@ -92,7 +112,9 @@ def plan(names: Sequence[str] | None, workloads: Sequence[Workload]) -> list[tup
     names : sequence of str or None
         Default all.
     workloads : sequence of Workload
-        Default all is chosen by the caller.
+        For the theorems that have none of their own.
+    seed, quick : int, bool
+        For those that have.
 
     Raises
     ------
@@ -103,7 +125,7 @@ def plan(names: Sequence[str] | None, workloads: Sequence[Workload]) -> list[tup
         if name not in THEOREMS:
             raise ValueError(f"theorem must be one of {sorted(THEOREMS)}, found {name!r}")
     chosen = [THEOREMS[name] for name in sorted(names or THEOREMS)]
-    return [(entry, workload) for entry in chosen for workload in workloads]
+    return [(e, workload) for e in chosen for workload in (e.own(seed, quick) if e.own else workloads)]
 
 
 def run(name: str, workloads: Sequence[Workload] | None = None) -> Iterator[Verdict]:

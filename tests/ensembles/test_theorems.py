@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from haarflow import kernels, theorems
-from haarflow.theorems import workloads
+from haarflow import deep, groups, kernels, law, solvers, theorems
+from haarflow.theorems import t6_subgroups, workloads
 from haarflow.theorems.report import legend, verdict_table
 
 SMALL = {
@@ -18,12 +18,16 @@ SMALL = {
 }
 
 
+STANDARD = [name for name, entry in theorems.THEOREMS.items() if entry.own is None]
+EXACT = ["T1", "T2", "T3", "T4", "NT"]
+
+
 @pytest.fixture(scope="module", params=SMALL)
 def workload(request):
-    return SMALL[request.param]()
+    return dataclasses.replace(SMALL[request.param](), quick=True)
 
 
-@pytest.mark.parametrize("name", theorems.THEOREMS)
+@pytest.mark.parametrize("name", STANDARD)
 def test_verdicts_hold_and_controls_fail(name, workload):
     verdicts = list(theorems.run(name, [workload]))
     if not verdicts:
@@ -31,7 +35,16 @@ def test_verdicts_hold_and_controls_fail(name, workload):
     (verdict,) = verdicts
     assert verdict.holds
     assert verdict.measurement.residual <= verdict.theorem.bound
-    assert verdict.measurement.control > 1e6 * verdict.theorem.bound
+    assert verdict.measurement.control > (1e6 if name in EXACT else 10) * verdict.theorem.bound
+
+
+def test_subgroups_for_every_k_up_to_64():
+    found = t6_subgroups.measure_subgroups(workloads.plane(6), tuple(range(2, 65)), angles=8)
+    assert found.curves["ratio"].max() <= 1
+    control = found.curves["control"].max(axis=0)
+    assert (control[6:] > 1).all()  # k >= 8
+    assert control[0] < control[-1]
+    assert (found.curves["deviation"] <= found.curves["bound"]).all()
 
 
 def plant(monkeypatch, target, name, spoil):
@@ -40,15 +53,34 @@ def plant(monkeypatch, target, name, spoil):
 
 
 def test_a_planted_sign_in_one_irrep_is_noticed(monkeypatch):
-    from haarflow import law
-
     def spoil(stream):
         for part in stream:
             part.ntk[-1][:, -1] *= -1
             yield part
 
     plant(monkeypatch, law, "orbit_rows", spoil)
-    assert not next(theorems.run("T3", [SMALL["ising"]()])).holds
+    for name in ("T3", "T4"):
+        assert not next(theorems.run(name, [SMALL["ising"]()])).holds
+
+
+def test_a_planted_wrong_width_of_the_law_is_noticed(monkeypatch):
+    plant(monkeypatch, solvers, "symmetric_root", lambda root: 1.2 * root)
+    assert not next(theorems.run("T5", [SMALL["ising"]()])).holds
+
+
+def test_a_planted_error_in_the_derivative_is_noticed(monkeypatch):
+    plant(monkeypatch, deep, "mean_jacobian", lambda slopes: 0.2 * slopes)
+    assert not next(theorems.run("T6", [])).holds
+
+
+def test_a_planted_symmetry_breaking_is_noticed(monkeypatch):
+    def spoil(stream):
+        for part in stream:
+            part.ntk[0][:] *= 1 + np.linspace(0, 0.2, len(part.ntk[0]))[:, None, None, None]
+            yield part
+
+    plant(monkeypatch, law, "orbit_rows", spoil)
+    assert not next(theorems.run("T6", [])).holds
 
 
 def test_a_planted_error_in_the_kernel_is_noticed(monkeypatch):
@@ -69,17 +101,21 @@ def test_a_control_that_does_not_fail_fails_the_verdict():
     right = SMALL["ising"]()
     blunt = dataclasses.replace(right, broken_map=lambda x: x)
     assert not next(theorems.run("T1", [blunt])).holds
+    trivial = dataclasses.replace(right, action=groups.no_action(), output=None)
+    for name in ("T3", "T4"):
+        assert not next(theorems.run(name, [trivial])).holds
 
 
 def test_names_are_checked():
-    with pytest.raises(ValueError, match=r"theorem must be one of \['NT', 'T1', 'T2', 'T3'\], found 'T0'"):
+    with pytest.raises(ValueError, match=r"theorem must be one of \['NT', 'T1', .*'T6'\], found 'T0'"):
         next(theorems.run("T0", []))
 
 
 def test_report(tmp_path):
     verdicts = [verdict for name in ("T1", "T3") for verdict in theorems.run(name, [SMALL["ising"]()])]
     paths = theorems.write_report(verdicts, tmp_path / "report")
-    assert [path.name for path in paths] == ["verdicts.txt", "verdicts.h5", "verdicts.png", "orbit_error.png"]
+    names = ["verdicts.txt", "verdicts.h5", "verdicts.png", "orbit_error.png", "report.html"]
+    assert [path.name for path in paths] == names
     assert all(path.stat().st_size > 500 for path in paths)
     text = paths[0].read_text()
     assert "holds" in text
