@@ -9,7 +9,16 @@ import pytest
 
 import haarflow
 
-ROOMS = ["haarflow", "haarflow.groups", "haarflow.kernels", "haarflow.solvers", "haarflow.theorems"]
+ROOMS = [
+    "haarflow",
+    "haarflow.finite",
+    "haarflow.groups",
+    "haarflow.kernels",
+    "haarflow.measures",
+    "haarflow.solvers",
+    "haarflow.theorems",
+    "haarflow.theorems.report",
+]
 
 
 def modules():

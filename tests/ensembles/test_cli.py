@@ -17,7 +17,7 @@ def call(*arguments):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(theorems, "standard_workloads", lambda seed: [workloads.ising_c4(6, seed)])
+    monkeypatch.setattr(theorems, "standard_workloads", lambda seed, quick: [workloads.ising_c4(6, seed)])
 
 
 def test_version():
@@ -31,6 +31,20 @@ def test_verify(small, tmp_path):
     assert done.exit_code == 0, done.output
     assert "2 of 2 verdicts hold" in done.output
     assert (tmp_path / "report" / "orbit_error.png").exists()
+
+
+def test_verify_a_chosen_group_and_network(tmp_path):
+    done = call("verify", "T1", "--group", "C2", "--network", "cnn", "--quick", "--report", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert "digits x C2, cnn" in done.output
+    assert "1 of 1 verdicts hold" in done.output
+
+
+def test_quick_leaves_the_peer_out(small, tmp_path, monkeypatch):
+    for name in ("T2", "T3", "T4", "T5", "T6"):
+        monkeypatch.delitem(theorems.THEOREMS, name)
+    done = call("verify", "--quick", "--report", tmp_path / "report")
+    assert "1 of 1 verdicts hold" in done.output
 
 
 def test_verify_exits_with_1_when_a_verdict_fails(small, tmp_path, monkeypatch):
@@ -56,6 +70,14 @@ def test_verify_refuses(small, tmp_path):
     done = call("verify", "T99", "--report", tmp_path / "report")
     assert done.exit_code == 2
     assert "theorem must be one of" in done.output
+    for options, message in (
+        (("--group", "C7"), "group must be one of"),
+        (("--network", "transformer"), "network must be 'dense' or 'cnn'"),
+        (("--group", "O", "--network", "cnn"), "acts on vectors"),
+    ):
+        done = call("verify", "T5", *options, "--report", tmp_path / "report")
+        assert done.exit_code == 2
+        assert message in done.output
     (tmp_path / "file").write_text("")
     done = call("verify", "T1", "--report", tmp_path / "file")
     assert done.exit_code == 2
