@@ -51,7 +51,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Of samples, draws and N(0, 1) inputs.")] = 0,
     group: Annotated[str | None, typer.Option(help="C2, C4, D4 (digits), T, O or I (vectors).")] = None,
     network: Annotated[str | None, typer.Option(help="dense or cnn.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller workloads, under 30 seconds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller workloads, no CNN, no neural-tangents.")] = False,
 ) -> None:
     """Verify the theorems numerically, each with a negative control; exit with 1 when a verdict fails."""
     from haarflow.theorems import THEOREMS, chosen_workload, plan, standard_workloads, write_report
