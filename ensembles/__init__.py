@@ -8,6 +8,7 @@ from haarflow.deep import DeepEnsemble
 from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed, members_needed_on_orbit
 from haarflow.law import Law, ResolutionWarning
 from haarflow.reduction import ReductionWarning
+from haarflow.subgroups import subgroup_bound
 
 __version__ = _version("haarflow")
 
@@ -27,6 +28,7 @@ __all__ = [
     "members_needed_on_orbit",
     "one_hot",
     "solvers",
+    "subgroup_bound",
     "testing",
     "theorems",
 ]

@@ -59,10 +59,16 @@ def verify(
     console = Console()
     if report.exists() and not report.is_dir():
         raise typer.BadParameter(f"{report} is a file; the report needs a folder", param_hint="--report")
+    theorems = [name.upper() for name in theorems] if theorems else None
     if quick and theorems is None:
         theorems = [name for name in THEOREMS if name != "NT"]  # importing the peer alone takes as long
     try:
         chosen = group is not None or network is not None
+        own = {name for name, entry in THEOREMS.items() if entry.own is not None}
+        if chosen and not quick and own.intersection(theorems or ()):
+            raise ValueError(f"--group and --network must be left out for {sorted(own)}, whose workload is its own")
+        if chosen:
+            theorems = [name for name in theorems or THEOREMS if name not in own]
         workloads = [chosen_workload(group, network, seed)] if chosen else standard_workloads(seed, quick)
         jobs = plan(theorems, [replace(workload, quick=quick) for workload in workloads], seed, quick)
     except ValueError as error:

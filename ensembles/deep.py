@@ -13,7 +13,7 @@ from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_outp
 from haarflow.jacobian import mean_jacobian
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store, kernel_diagonal
 from haarflow.kernels.orbits import Progress
-from haarflow.law import COVARIANCES, Fitted, Law, count_cuts, evaluate, warn_of_cuts
+from haarflow.law import COVARIANCES, Fitted, Law, count_cuts, evaluate, warn_of_cuts, warn_of_truncation
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
 
@@ -32,17 +32,19 @@ class DeepEnsemble:
     ----------
     arch : Sequential or kernel
         The network, or a kernel such as `kernels.analytic(...)` or `kernels.from_neural_tangents(...)`.
-    action : Action, optional
-        How the group acts on samples; default no augmentation.
-    output : Representation, optional
-        How it acts on outputs; default not at all (an invariant task).
+    action : Action or HaarAction, optional
+        How the group acts on samples, such as `groups.image_rotations(4)`, or the average over a compact group,
+        `groups.matrix_action(groups.so3(16))`; default no augmentation.
+    output : Representation, Harmonic or HarmonicSum, optional
+        How it acts on outputs, such as `groups.Representation(group, matrices)`, or `groups.vector(...)` of a
+        compact group; default not at all (an invariant task).
     loss : {"mean", "sum"}
         1/(2 N k) sum |f - y|^2 over the N = n |G| augmented samples, or 1/2 sum |f - y|^2. Under the mean
         loss t = 1000 is hardly trained: see `timescales`.
     learning_rate : float
         Factor of time, or the step of gradient descent.
     ridge : float
-        Added to every eigenvalue, in units of the mean of Theta(x_i, x_i).
+        Added to every eigenvalue, in units of the mean of Theta(x_i, x_i); 0 under a compact group.
     flow : {"gradient_flow", "gradient_descent", "heavy_ball"} or solvers filter
         The dynamics; time counts whole steps for the latter two.
     solver : {"auto", "dense"}
@@ -64,7 +66,8 @@ class DeepEnsemble:
 
     Notes
     -----
-    Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep of dimension d in the output.
+    Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep of dimension d in the output, for covariances and
+    members in the group.
     Source: Gerken & Kessel 2024, section 4; docs/theory.md.
 
     Examples
@@ -200,13 +203,14 @@ class DeepEnsemble:
         Cost: m n |G| kernel entries, m (n d)^2 for each irrep of the output, and m n d k for each time.
         With a covariance 2 m d (n d)^2 operations for each irrep of the group and each time, "full"
         2 m^2 n d^2 more. Memory above the blocks that `fit` lists: a few tiles; "full" 16 m n |G| bytes for
-        the test points' kernels and 8 m^2 for each time.
+        the test points' kernels, 16 m^2 for each time, and 24 m^2.
         Source: Lee et al. 2019, eq. 10 and 11; Gerken & Kessel 2024, section 4.
         """
         if covariance not in COVARIANCES[:3]:
             raise ValueError(f'covariance must be None, "diagonal" or "full", found {covariance!r}')
         law, _ = self._evaluate("predict", x_test, times, covariance)
-        warn_of_cuts(law, self._kernel.dtype)
+        warn_of_cuts(law.times, law.cut, self._kernel.dtype)
+        warn_of_truncation(law)
         return law
 
     def sample(self, x_test: Any, times: Any, members: int, seed: int, coupled: bool = False) -> np.ndarray:
@@ -238,22 +242,24 @@ class DeepEnsemble:
 
         Notes
         -----
-        Cost: that of the full covariance, then 9 m^3 operations for each time, coupled 9 (T m)^3 and
-        8 (T m)^2 bytes; 2 M k m^2 for each time, coupled 2 M k (T m)^2.
-        Members repeat on every machine up to rounding: see `solvers.symmetric_root`.
+        Cost: that of the full covariance, then 9 m^3 operations for each time, coupled 9 (T m)^3 and about
+        40 (T m)^2 + 32 T m n |G| bytes; 2 M k m^2 for each time, coupled 2 M k (T m)^2; 24 T M m k bytes.
+        Members repeat on every machine up to rounding, about 1e-8 where there is no variance: see
+        `solvers.symmetric_root`. Under a compact group degrees above half the band limit are missing.
         Source: Lee et al. 2019, section 2; docs/theory.md, members.
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
         law, joint = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
-        warn_of_cuts(law, self._kernel.dtype)
+        warn_of_cuts(law.times, law.cut, self._kernel.dtype)
+        warn_of_truncation(law)
+        scale = float(kernel_diagonal(self._kernel, as_samples(x_test)).nngp.sum())
+        eps = float(np.finfo(self._kernel.dtype).eps)
         if joint is not None:
             size = joint.shape[0] * joint.shape[1]
-            flat = joint.reshape(size, size)
-            roots = solvers.symmetric_root(flat, float(np.trace(flat)))
+            roots = solvers.symmetric_root(joint.reshape(size, size), scale * len(law.times), eps)
         else:
             assert law.covariance is not None
-            scale = float(kernel_diagonal(self._kernel, as_samples(x_test)).nngp.sum())
-            roots = np.stack([solvers.symmetric_root(each, scale) for each in law.covariance])
+            roots = np.stack([solvers.symmetric_root(each, scale, eps) for each in law.covariance])
         return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
 
     def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, np.ndarray | None]:
@@ -284,10 +290,12 @@ class DeepEnsemble:
         RuntimeError
             Before `fit`.
         TypeError, ValueError
-            For test points or times as in `predict`, or a kernel that is not `kernels.analytic(...)`.
+            For test points or times as in `predict`, a kernel that is not `kernels.analytic(...)`, or points
+            where the mean has no derivative: without bias, blank patches and the zero sample.
 
         Notes
         -----
+        Under a compact group the nodes stay fixed under the derivative, which is exact as the nodes become many.
         Cost: for kernels of inner products, three kernel entries for each of m n |G| pairs and 3 T k times the
         size of a sample; others, T k backward passes for each pair.
         """
@@ -295,8 +303,7 @@ class DeepEnsemble:
         if not isinstance(self._kernel, AnalyticKernel):
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
         out = mean_jacobian(self._kernel, fitted, self._filter, x_test, times)
-        law = Law(times, out, 0, count_cuts(fitted.spectra, times, fitted, self._filter))
-        warn_of_cuts(law, self._kernel.dtype)
+        warn_of_cuts(times, count_cuts(fitted.spectra, times, fitted, self._filter), self._kernel.dtype)
         return out
 
     def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:

@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, harmonic
+from haarflow.groups import (
+    Action,
+    FiniteGroup,
+    HaarAction,
+    HaarQuadrature,
+    Harmonic,
+    HarmonicSum,
+    Representation,
+    harmonic,
+)
 from haarflow.kernels import Kernel, Sequential, analytic
 from haarflow.kernels.backend import check_dtype
 
@@ -192,6 +201,8 @@ def as_output(
     TypeError, ValueError
         For something else, another group, or a degree that the quadrature cannot serve.
     """
+    if isinstance(action, (FiniteGroup, HaarQuadrature)):
+        raise TypeError(f"action must say how {action} acts, such as groups.matrix_action(group), found the group")
     if not isinstance(action, (Action, HaarAction)):
         raise TypeError(f"action must be an Action such as groups.image_rotations(4), found {action!r}")
     if output is None:

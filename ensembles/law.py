@@ -12,13 +12,25 @@ from haarflow.kernels import Irrep, Kernel, OrbitRows, kernel_diagonal, orbit_ro
 from haarflow.kernels.orbits import Progress
 from haarflow.reduction import Problem
 
-__all__ = ["COVARIANCES", "Fitted", "Law", "ResolutionWarning", "count_cuts", "evaluate", "warn_of_cuts"]
+__all__ = [
+    "COVARIANCES",
+    "Fitted",
+    "Law",
+    "ResolutionWarning",
+    "count_cuts",
+    "evaluate",
+    "warn_of_cuts",
+    "warn_of_truncation",
+]
+
+# Share of a variance above which missing degrees are worth a warning.
+_VISIBLE = 1e-2
 
 COVARIANCES = (None, "diagonal", "full", "joint")
 
 
 class ResolutionWarning(UserWarning):
-    """Modes below the Gram matrix's rounding were left out of a prediction at late times."""
+    """What was asked for is finer than the Gram matrix's rounding, or a compact group's rule, resolves."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,10 @@ class Law:
         Sigma_t(x, x') of every output, where it was asked for.
     refinement : array [T] or None
         Under a compact group, the largest change of the mean from half the resolution to this one, relative to
-        the largest mean: what is left to gain from more nodes is less.
+        that time's largest mean: an estimate of what more nodes would change. None where half of it does not serve.
     truncation : array [T] or None
-        Under a compact group, the largest part of the highest degree in a variance, relative to K(x, x).
+        Under a compact group, the largest part of the two highest degrees in a variance, relative to K(x, x); the
+        nodes' own error is not in it.
     """
 
     times: np.ndarray
@@ -137,36 +150,42 @@ def evaluate(
         _add_mean(mean, fitted, irreps, part, *how)
         for seen, (irrep, block), ntk, nngp in zip(projected, blocks, part.ntk, part.nngp, strict=False):
             at = block.project(_flat(ntk), _flat(nngp))
-            of_the_highest = isinstance(irrep, Harmonic) and irrep.degree == highest
+            of_the_highest = isinstance(irrep, Harmonic) and irrep.degree >= highest - 1
             if covariance == "diagonal" or of_the_highest:
                 change = block.variance(at, *how, fitted.ridge)
                 changes[:, part.rows] += change
                 last[:, part.rows] += change if of_the_highest else 0
             if covariance != "diagonal":
                 seen.append(at)
+        del part
     variance, whole, joint, truncation, refinement = None, None, None, None, None
-    if covariance and isinstance(problem.action, HaarAction):
-        truncation = np.abs(last / kernel_diagonal(kernel, x_test).nngp).max(axis=1)
     if fitted.coarse is not None:
         rough, _ = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress)
-        size = max(float(np.abs(mean).max()), float(np.finfo(float).tiny))
+        size = np.maximum(np.abs(mean).max(axis=(1, 2)), np.finfo(float).tiny)
         refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
-        # Where training leaves no variance, rounding may leave less than none.
-        variance = np.maximum(kernel_diagonal(kernel, x_test).nngp.astype(float) + changes, 0.0)
+        own = kernel_diagonal(kernel, x_test).nngp.astype(float)
+        variance = _without_rounding(own + changes, own)
     elif covariance is not None:
-        shares = [
-            (
-                block,
-                solvers.Projected(*(np.concatenate([getattr(at, name) for at in seen]) for name in ("ntk", "nngp"))),
-            )
-            for (_, block), seen in zip(blocks, projected, strict=True)
-        ]
         prior = kernel(x_test).nngp.astype(float)
+        own = np.diagonal(prior).copy()
+        # Made and let go one by one: the rows of all irreps are large.
+        shares = ((block, _joined(projected.pop(0))) for _, block in blocks)
         if covariance == "full":
-            whole = prior + sum(block.covariance(at, *how, fitted.ridge) for block, at in shares)
+            whole = np.repeat(prior[None], len(times), axis=0)
+            for block, at in shares:
+                whole += block.covariance(at, *how, fitted.ridge)
+            diagonal = np.einsum("tmm->tm", whole)
+            diagonal[:] = _without_rounding(diagonal, own)
         else:
-            joint = prior[:, None, :] + sum(block.joint_covariance(at, *how, fitted.ridge) for block, at in shares)
+            joint = np.tile(prior[:, None, :], (len(times), 1, len(times), 1))
+            for block, at in shares:
+                joint += block.joint_covariance(at, *how, fitted.ridge)
+    if covariance and isinstance(problem.action, HaarAction):
+        # A point without variance has no share of it either.
+        usual = float(kernel_diagonal(kernel, problem.x).nngp.max())
+        some = np.where(own > 1e-24 * usual, own, np.inf)
+        truncation = (np.abs(last) / some).max(axis=1)
     spectra = tuple(block.spectrum for _, block in blocks) if blocks else fitted.spectra
     cut = count_cuts(spectra, times, fitted, filter)
     law = Law(times, mean, sum(s.unresolved for s in spectra), cut, variance, whole, refinement, truncation)
@@ -180,16 +199,34 @@ def count_cuts(
     return np.sum([s.cut(times, fitted.rate, fitted.ridge, filter) for s in spectra], axis=0)
 
 
-def warn_of_cuts(law: Law, dtype: str) -> None:
-    """Say from which time on modes are left out; the warning points at the caller of the caller."""
-    if law.cut.any():
+def warn_of_cuts(times: np.ndarray, cut: np.ndarray, dtype: str, stacklevel: int = 3) -> None:
+    """Say from which time on modes are left out; by default the warning points at the caller of the caller."""
+    if cut.any():
         warnings.warn(
-            f"{law.cut.max()} modes of the Gram matrix lie below the rounding of {dtype} and are "
-            f"left out from t = {law.times[law.cut > 0].min():.1e} on: what they would add is unknown at this "
-            "precision; a ridge, an earlier time or float64 resolves it",
+            f"{cut.max()} modes of the Gram matrix lie below the rounding of {dtype}, or the error of a compact "
+            f"group's rule, and are left out from t = {times[cut > 0].min():.1e} on: what they would add is unknown; "
+            "an earlier time resolves it, a ridge over finite groups, a higher resolution over compact ones",
             ResolutionWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
+
+
+def warn_of_truncation(law: Law, stacklevel: int = 3) -> None:
+    """Say that irreps are missing in a covariance under a compact group."""
+    if law.truncation is not None and law.truncation.max() > _VISIBLE:
+        warnings.warn(
+            f"the highest degrees make up {law.truncation.max():.0e} of a variance, so that degrees above are missing "
+            "in the covariance: a higher resolution of the group's rule sums more of them",
+            ResolutionWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _without_rounding(variance: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Raise variances [T, m] that are negative by rounding to 0."""
+    # Where training leaves no variance, rounding may leave less than none.
+    rounding = variance > -1e-6 * own
+    return np.where(rounding, np.maximum(variance, 0.0), variance)
 
 
 def _needed(fitted: Fitted, covariance: str | None) -> list[Irrep]:
@@ -212,6 +249,14 @@ def _add_mean(
         values = spectrum.predict(flat, filter, times, rate, labels, fitted.ridge)
         values = values.reshape(len(times), -1, part.irrep.dim, labels.shape[1])
         mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries)
+
+
+def _joined(parts: Sequence[solvers.Projected]) -> solvers.Projected:
+    if len(parts) == 1:
+        return parts[0]
+    return solvers.Projected(
+        np.concatenate([part.ntk for part in parts]), np.concatenate([part.nngp for part in parts])
+    )
 
 
 def _flat(rows: np.ndarray) -> np.ndarray:

@@ -76,9 +76,11 @@ class Problem:
         return self.x.shape[1:]
 
     def irreps(self) -> list[Irrep]:
-        """Return all irreps; of a compact group those whose products the quadrature integrates exactly."""
+        """Return all irreps; of a compact group those up to half the band limit, or up to the outputs' degree."""
         if isinstance(self.action, HaarAction):
-            return [*harmonics(self.action.group, self.action.group.band_limit // 2)]
+            assert isinstance(self.output, HarmonicSum)
+            degree = max(irrep.degree for irrep in self.output.irreps)
+            return [*harmonics(self.action.group, max(degree, self.action.group.band_limit // 2))]
         return [*irreps(self.action.group)]
 
     def coincidences(self) -> Coincidences | HaarCoincidences:
@@ -93,7 +95,9 @@ def at_half_resolution(problem: Problem) -> Problem | None:
     if not isinstance(problem.action, HaarAction) or not isinstance(problem.output, HarmonicSum):
         return None
     group = problem.action.group
-    coarse = group.at(group.resolution // 2) if group.resolution > 1 else group
+    if group.resolution < 2:
+        return None
+    coarse = group.at(group.resolution // 2)
     if coarse.band_limit < max(irrep.degree for irrep in problem.output.irreps):
         return None
     return replace(problem, action=HaarAction(coarse))

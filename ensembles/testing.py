@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.groups import Action, Representation
+from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation
 from haarflow.measures.arrays import norm, ratio
 
 __all__ = ["assert_equivariant"]
@@ -14,13 +14,13 @@ __all__ = ["assert_equivariant"]
 
 def assert_equivariant(
     f: Callable[[np.ndarray], Any],
-    action: Action,
-    output: Representation | None,
+    action: Action | HaarAction,
+    output: Representation | Harmonic | HarmonicSum | None,
     x: Any,
     rtol: float = 1e-5,
     *,
     atol: float = 0.0,
-    elements: Iterable[int] | None = None,
+    elements: Iterable[Any] | None = None,
 ) -> None:
     """Raise an AssertionError unless |f(gx) - rho_Y(g) f(x)| <= atol + rtol |f(x)| for all g and all samples x.
 
@@ -29,9 +29,9 @@ def assert_equivariant(
     f : callable
         Takes a batch [n, ...] and returns one output for each sample, [n, k], as NumPy or JAX array; of any
         shape [n, ...] where `output` is None. It must not draw random numbers, as dropout does.
-    action : Action
+    action : Action or HaarAction
         How the group acts on x, from `haarflow.groups`.
-    output : Representation or None
+    output : Representation, or Harmonic or HarmonicSum of a compact group, or None
         rho_Y, of the action's group; None: f is invariant.
     x : array [n, ...]
         Samples; generic ones, such as N(0, 1), find more than symmetric ones.
@@ -39,8 +39,9 @@ def assert_equivariant(
         Tolerance relative to |f(x)| of each sample. |.| is the Euclidean norm over all of a sample's outputs.
     atol : float
         Absolute tolerance, for outputs near 0.
-    elements : ints, optional
-        Which elements of the group are checked; None: all of them, the identity too.
+    elements : ints, or array [R, d, d] for a compact group, optional
+        Which elements of the group are checked; None: all of them, the identity too; of a compact group the
+        identity and 24 random ones, always the same.
 
     Raises
     ------
@@ -70,16 +71,7 @@ def assert_equivariant(
     AssertionError: f is not invariant under ...
     """
     rtol, atol = _tolerance(rtol, "rtol"), _tolerance(atol, "atol")
-    if not isinstance(action, Action):
-        raise TypeError(f"action must be an Action of a finite group, such as a subgroup, found {action!r}")
-    if output is not None and output.group != action.group:
-        raise ValueError(
-            f"output must represent the action's group {action.group}, found a representation of {output.group}"
-        )
-    order = action.group.order
-    chosen = list(range(order)) if elements is None else [index(g) for g in elements]
-    if not chosen:
-        raise ValueError("elements must name at least one element, found none")
+    chosen, rho = _elements(action, output, elements)
     x = _samples(x)
     width = None if output is None else output.dim
     base = _evaluate(f, x.copy(), "x", width)
@@ -91,7 +83,7 @@ def assert_equivariant(
     shown = base[0], base[0]
     for i, g in enumerate(chosen):
         moved = _evaluate(f, action(g, x), f"action({g}, x)", width, base.shape)
-        wanted = base if output is None else base @ output.matrices[g].T
+        wanted = base if rho is None else base @ rho[i].T
         deviations[i] = norm((moved - wanted).reshape(len(x), -1))
         excess = ratio(deviations[i], allowed) * (deviations[i] > allowed)
         if excess.max() > worst:
@@ -100,19 +92,52 @@ def assert_equivariant(
     failed = deviations > allowed
     if not failed.any():
         return
-    g = chosen[row]
+    finite = isinstance(action, Action)
+    names = chosen if finite else list(range(len(chosen)))
+    identity = chosen[row] == action.group.identity if isinstance(action, Action) else elements is None and row == 0
     words = ("invariant", "f(x)") if output is None else ("equivariant", "rho_Y(g) f(x)")
-    identity = g == action.group.identity
     raise AssertionError(
         f"f is not {words[0]} under {action.name}, {action.group}\n"
-        f"Worst: element {g}{' (the identity: f(x) itself is not reproduced)' if identity else ''}, sample {sample}\n"
+        f"Worst: {'element' if finite else 'rotation'} {names[row]}{' (the identity: f(x) itself is not reproduced)' if identity else ''}, sample {sample}\n"
         f"|f(gx) - {words[1]}| / |f(x)| = {ratio(deviations[row, sample], size[sample]):.3g}, "
         f"absolute {deviations[row, sample]:.3g}, |f(x)| = {size[sample]:.3g}; rtol = {rtol:.3g}, atol = {atol:.3g}\n"
         f"Failed: {int(failed.sum())} of {failed.size} pairs of element and sample; "
-        f"elements {_listed([chosen[i] for i in np.flatnonzero(failed.any(axis=1))])}\n"
+        f"elements {_listed([names[i] for i in np.flatnonzero(failed.any(axis=1))])}\n"
         f" f(gx): {_brief(shown[0])}\n"
         f" {words[1]}: {_brief(shown[1])}"
     )
+
+
+def _elements(
+    action: Action | HaarAction, output: Representation | Harmonic | HarmonicSum | None, elements: Iterable[Any] | None
+) -> tuple[list[Any], np.ndarray | None]:
+    """Return the elements to be checked, and rho_Y of each."""
+    if not isinstance(action, (Action, HaarAction)):
+        raise TypeError(f"action must be an Action, not a group, such as groups.image_rotations(4), found {action!r}")
+    kinds = Representation if isinstance(action, Action) else (Harmonic, HarmonicSum)
+    if output is not None and not isinstance(output, kinds):
+        raise TypeError(
+            f"output must be a representation of the action's group {action.group} or None, found {output!r}"
+        )
+    if isinstance(action, Action):
+        chosen: list[Any] = [*range(action.group.order)] if elements is None else [index(g) for g in elements]
+    else:
+        some = action.group.random(24, seed=0)
+        chosen = [np.eye(action.group.dim), *some] if elements is None else [np.asarray(g, float) for g in elements]
+    if not chosen:
+        raise ValueError("elements must name at least one element, found none")
+    if output is None:
+        return chosen, None
+    if isinstance(output, Representation):
+        if output.group != action.group:
+            raise ValueError(
+                f"output must represent the action's group {action.group}, found a representation of {output.group}"
+            )
+        return chosen, output.matrices[chosen]
+    assert isinstance(action, HaarAction)
+    if output.group.name != action.group.name:
+        raise ValueError(f"output must represent {action.group.name}, found a representation of {output.group.name}")
+    return chosen, output.at(np.stack(chosen))
 
 
 def _tolerance(value: float, name: str) -> float:

@@ -77,8 +77,7 @@ def train(
         shapes.update({f"nngp_{i}": (rank, rank)} if nngp else {})
     kept = _look_up(store, "spectrum", spectrum_key, shapes, kernel.dtype)
     if kept is None:
-        gram = _gram(kernel, problem, irreps, key, store, progress)
-        kept = _factorise(gram, bases, problem.size, progress)
+        kept = _factorise(_gram(kernel, problem, irreps, key, store, progress), bases, problem.size, progress)
         if store:
             store.put("spectrum", spectrum_key, kept)
     spectra = tuple(
@@ -95,14 +94,16 @@ def _factorise(
     gram: OrbitGram, bases: Sequence[csr_matrix | None], size: int, progress: Progress | None
 ) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {"mean_diagonal": np.asarray(gram.mean_diagonal)}
+    bound, blocks, nngp = gram.bound, list(gram.blocks[::-1]), list(gram.nngp[::-1])
+    del gram  # so that each block can go once it is factorised
     for i, basis in enumerate(bases):
         if progress is not None:
             progress("eigendecomposition", i, len(bases))
-        spectrum = solvers.eigendecompose(gram.blocks[i], basis, scale=gram.bound, size=size)
+        spectrum = solvers.eigendecompose(blocks.pop(), basis, scale=bound, size=size)
         arrays[f"eigenvalues_{i}"], arrays[f"eigenvectors_{i}"] = spectrum.eigenvalues, spectrum.eigenvectors
         arrays[f"scale_{i}"] = np.asarray(spectrum.scale)
-        if gram.nngp:
-            arrays[f"nngp_{i}"] = solvers.to_eigenbasis(spectrum, gram.nngp[i])
+        if nngp:
+            arrays[f"nngp_{i}"] = solvers.to_eigenbasis(spectrum, nngp.pop())
     if progress is not None:
         progress("eigendecomposition", len(bases), len(bases))
     return arrays

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from haarflow.groups.rotations import euler_grid, plane_rotations
+from haarflow.groups.rotations import euler_products, plane_rotations
 
 __all__ = ["AlignedRule", "Alignment", "align", "aligned_rule"]
 
@@ -100,7 +100,7 @@ def aligned_rule(dim: int, resolution: int) -> AlignedRule:
     dim : int
         2 or 3.
     resolution : int
-        Nodes on the half circle for SO(2); L for SO(3), with about (L + 1)^3 evaluations.
+        Nodes on the half circle for SO(2); L for SO(3), with about 3/16 (L + 4)^3 evaluations.
 
     Returns
     -------
@@ -110,41 +110,55 @@ def aligned_rule(dim: int, resolution: int) -> AlignedRule:
     -----
     SO(2): Gauss-Legendre in s on [0, 1] with angle pi s^2 (3 - 2 s), both ways. The angle's cubic clusters the
     nodes at 0 and pi, where a kernel has cusps, or nearly so. SO(3): Euler angles about the first singular
-    axis, Gauss-Legendre for the middle one, the outer ones equispaced between the half turns that leave all
-    inner products alone, which halve the evaluations twice.
+    axis, Gauss-Legendre for the middle one, the outer ones equispaced. Half turns and the transpose leave all
+    inner products alone, so that an eighth of the nodes is evaluated.
     """
     if dim == 2:
         angles, weights = _half_circle(resolution)
         rotations = np.stack([plane_rotations(angles), plane_rotations(-angles)], axis=1)
         near, far = 2 * np.sin(angles / 2) ** 2, 2 * np.cos(angles / 2) ** 2
-        return AlignedRule(rotations, weights / np.pi, near[:, None], far[:, None])
+        return AlignedRule(rotations, weights, near[:, None], far[:, None])
     # No clustering here: in space cusps are cones, and what is smooth converges faster without.
-    heights, weights = np.polynomial.legendre.leggauss(resolution + 1)
-    beta = np.pi * (heights + 1) / 2
-    quarter = resolution // 2 + 1
-    count = 4 * quarter
+    heights, weights = np.polynomial.legendre.leggauss(3 * resolution // 2 + 1)
+    beta, share = np.pi * (heights + 1) / 2, weights * np.sin(np.pi * (heights + 1) / 2)
+    # Equispaced angles converge faster than the middle one's rule, which has the more nodes for its range.
     # Half a step off, so that no angle is its own mirror image.
+    count = 2 * (resolution // 2) + 4
     around = 2 * np.pi * (np.arange(count) + 0.5) / count
-    alpha = around[:quarter]
-    total = (alpha[:, None] + around)[:, None, :] / 2
-    tilt = 2 * np.sin(beta / 2)[:, None] ** 2
-    twist_near, twist_far = 2 * np.sin(total) ** 2, 2 * np.cos(total) ** 2
-    cosines = (np.cos(alpha)[:, None] * np.cos(around))[:, None, :] * tilt
-    sines = (np.sin(alpha)[:, None] * np.sin(around))[:, None, :] * tilt
-    shape = (quarter, len(beta), count)
-    near = np.stack([np.broadcast_to(tilt, shape), twist_near + cosines, twist_near - sines], axis=-1)
-    level = np.broadcast_to(2 * np.cos(beta / 2)[:, None] ** 2, shape)
-    far = np.stack([level, twist_far - cosines, twist_far + sines], axis=-1)
-    images = [
-        euler_grid(sign * alpha + shift, beta, sign * around - shift) for sign in (1, -1) for shift in (0.0, np.pi)
-    ]
-    rotations = np.stack(images, axis=3).reshape(-1, 4, 3, 3)
-    share = weights * np.sin(beta)
-    spread = np.broadcast_to(share[:, None] / (share.sum() * quarter * count), shape).ravel()
-    return AlignedRule(rotations, spread, near.reshape(-1, 3), far.reshape(-1, 3))
+    alpha, gamma, size = _pairs_of_angles(count)
+    a, c, b = around[alpha[:, 0]][:, None], around[gamma[:, 0]][:, None], beta
+    # Q_22 = cos a cos c cos b - sin a sin c and so on, written as differences from 1 and -1.
+    tilt, level = 2 * np.sin(b / 2) ** 2, 2 * np.cos(b / 2) ** 2
+    twist, untwist = 2 * np.sin((a + c) / 2) ** 2, 2 * np.cos((a + c) / 2) ** 2
+    cosines, sines = np.cos(a) * np.cos(c) * tilt, np.sin(a) * np.sin(c) * tilt
+    near = [np.broadcast_to(tilt, cosines.shape), twist + cosines, twist - sines]
+    far = [np.broadcast_to(level, cosines.shape), untwist - cosines, untwist + sines]
+    rotations = euler_products(around[alpha][:, None], beta[:, None], around[gamma][:, None])
+    spread = np.outer(size, share) / (size.sum() * share.sum())
+    return AlignedRule(
+        rotations.reshape(-1, 8, 3, 3),
+        spread.ravel(),
+        np.stack(near, axis=-1).reshape(-1, 3),
+        np.stack(far, axis=-1).reshape(-1, 3),
+    )
+
+
+def _pairs_of_angles(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return indices [P, 8] of pairs of equispaced angles that share their inner products, and how many differ."""
+    i, j = np.indices((count, count)).reshape(2, -1)
+    images = [(i, j), (j, i)]  # Q and its transpose have one diagonal
+    images += [(count - 1 - a, count - 1 - b) for a, b in images]  # Q and its conjugates by half turns too
+    images += [((a + count // 2) % count, (b + count // 2) % count) for a, b in images]
+    codes = np.stack([a * count + b for a, b in images], axis=1)
+    first = codes.min(axis=1) == codes[:, 0]
+    size = 8 // np.sum(codes[first] == codes[first][:, :1], axis=1)
+    alpha, gamma = np.divmod(codes[first], count)
+    return alpha, gamma, size
 
 
 def _half_circle(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return angles in [0, pi] and weights that sum to 1, for a single node too."""
     s, weights = np.polynomial.legendre.leggauss(count)
-    s, weights = (s + 1) / 2, weights / 2
-    return np.pi * s * s * (3 - 2 * s), weights * np.pi * 6 * s * (1 - s)
+    s = (s + 1) / 2
+    weights = weights * s * (1 - s)
+    return np.pi * s * s * (3 - 2 * s), weights / weights.sum()

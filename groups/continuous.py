@@ -1,15 +1,15 @@
 """Irreps of SO(2), O(2), SO(3) and O(3) as functions of their matrices, and direct sums of them."""
 
 import hashlib
-import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
-from scipy.special import lpmv
+from scipy.linalg import expm
 
-from haarflow.groups.haar import HaarQuadrature
+from haarflow.groups.haar import HaarQuadrature, as_count
 from haarflow.groups.representations import Isotypic
-from haarflow.groups.rotations import plane_rotations
+from haarflow.groups.rotations import euler_angles, plane_rotations
 
 __all__ = ["Harmonic", "HarmonicSum", "harmonic", "harmonics", "pseudovector", "vector"]
 
@@ -60,7 +60,8 @@ class Harmonic:
 
         Notes
         -----
-        Cost: (degree + 1)(2 degree + 1)^2 operations for each element of SO(3).
+        Cost: 2 (2 degree + 1)^3 operations for each element of SO(3).
+        Source: Pinchon & Hoggan 2007, who split a rotation into turns about one axis.
         """
         elements = np.asarray(elements, float)
         if self.group.dim == 2:
@@ -134,10 +135,14 @@ def harmonic(group: HaarQuadrature, degree: int, odd: bool = False) -> Harmonic:
 
     Raises
     ------
-    ValueError
-        For a degree that the quadrature cannot serve, or a parity that the group does not have.
+    TypeError, ValueError
+        For another kind of group, a degree that is no integer or that the quadrature cannot serve, or a parity
+        that the group does not have.
     """
-    if not 0 <= degree <= group.band_limit:
+    if not isinstance(group, HaarQuadrature):
+        raise TypeError(f"group must be groups.so2(...), o2, so3 or o3, found {group!r}")
+    degree = as_count(degree, "degree", 0)
+    if degree > group.band_limit:
         raise ValueError(
             f"degree must lie in 0 .. {group.band_limit}, the band limit of {group}, found {degree}: "
             "a higher resolution serves it"
@@ -152,7 +157,7 @@ def harmonic(group: HaarQuadrature, degree: int, odd: bool = False) -> Harmonic:
 
 
 def harmonics(group: HaarQuadrature, degree: int) -> list[Harmonic]:
-    """Return all irreps up to a degree, the trivial one first; the degree is held to the band limit."""
+    """Return all irreps up to a degree, at most the band limit, the trivial one first."""
     found = []
     for each in range(degree + 1):
         found.append(harmonic(group, each))
@@ -163,14 +168,14 @@ def harmonics(group: HaarQuadrature, degree: int) -> list[Harmonic]:
 
 def vector(group: HaarQuadrature, copies: int = 1) -> HarmonicSum:
     """Return how vectors turn: rho_Y(g) = g, once or several times side by side."""
-    return HarmonicSum(group, (harmonic(group, 1, odd=group.name == "O(3)"),) * copies)
+    return HarmonicSum(group, (harmonic(group, 1, odd=group.name == "O(3)"),) * as_count(copies, "copies", 1))
 
 
 def pseudovector(group: HaarQuadrature, copies: int = 1) -> HarmonicSum:
     """Return how cross products turn: rho_Y(g) = det(g) g in space, det(g) in the plane."""
-    if group.dim == 3:
-        return HarmonicSum(group, (harmonic(group, 1),) * copies)
-    return HarmonicSum(group, (harmonic(group, 0, odd=group.name == "O(2)"),) * copies)
+    in_the_plane = group.name in ("SO(2)", "O(2)")
+    irrep = harmonic(group, 0, odd=group.name == "O(2)") if in_the_plane else harmonic(group, 1)
+    return HarmonicSum(group, (irrep,) * as_count(copies, "copies", 1))
 
 
 def trivial_outputs(group: HaarQuadrature, k: int) -> HarmonicSum:
@@ -184,31 +189,33 @@ def _wigner(degree: int, rotations: np.ndarray) -> np.ndarray:
         return np.ones((*rotations.shape[:-2], 1, 1))
     if degree == 1:
         return rotations
-    # A product rule on the sphere that integrates Y_l Y_l exactly makes D an orthogonal matrix without a solve.
-    heights, weights = np.polynomial.legendre.leggauss(degree + 1)
-    angles = 2 * np.pi * np.arange(2 * degree + 1) / (2 * degree + 1)
-    rings = np.sqrt(1 - heights**2)
-    points = np.stack(
-        [np.outer(rings, np.cos(angles)), np.outer(rings, np.sin(angles)), np.outer(heights, np.ones_like(angles))], -1
-    ).reshape(-1, 3)
-    weights = np.repeat(weights * 2 * np.pi / len(angles), len(angles))
-    fixed = _real_harmonics(degree, points) * weights[:, None]
-    moved = np.einsum("...ij,pj->...pi", rotations, points)
-    return np.einsum("...pa,pb->...ab", _real_harmonics(degree, moved), fixed, optimize=True)
+    alpha, beta, gamma = euler_angles(rotations)
+    m = np.arange(-degree, degree + 1)
+    # D(R_x(beta)) = C D(R_z(beta)) C^T for C = D(R_y(pi/2)); about z the harmonics m and -m turn into one another.
+    quarter = _quarter_turn(degree)
+    phase = beta[..., None, None] * m
+    tilted = (np.cos(phase) * quarter + np.sin(phase) * quarter[:, ::-1]) @ quarter.T
+    phase = gamma[..., None, None] * m
+    tilted = np.cos(phase) * tilted + np.sin(phase) * tilted[..., ::-1]
+    phase = alpha[..., None, None] * m[:, None]
+    return np.cos(phase) * tilted - np.sin(phase) * tilted[..., ::-1, :]
 
 
-def _real_harmonics(degree: int, points: np.ndarray) -> np.ndarray:
-    """Return the orthonormal Y_lm at unit vectors [..., 3] as [..., 2 l + 1], m ascending."""
-    z = np.clip(points[..., 2], -1, 1)
-    angle = np.arctan2(points[..., 1], points[..., 0])
-    out = np.empty((*points.shape[:-1], 2 * degree + 1))
-    for m in range(degree + 1):
-        # (l - m)! / (l + m)! through logarithms: factorials overflow from l = 85 on.
-        ratio = math.exp(math.lgamma(degree - m + 1) - math.lgamma(degree + m + 1))
-        polar = math.sqrt((2 * degree + 1) / (4 * math.pi) * ratio) * lpmv(m, degree, z)
-        if m == 0:
-            out[..., degree] = polar
-        else:
-            out[..., degree + m] = math.sqrt(2) * polar * np.cos(m * angle)
-            out[..., degree - m] = math.sqrt(2) * polar * np.sin(m * angle)
+@lru_cache(maxsize=64)
+def _quarter_turn(degree: int) -> np.ndarray:
+    """Return D(R_y(pi/2)) for real harmonics, m ascending, from the generator's ladder."""
+    m = np.arange(-degree, degree + 1)
+    ladder = np.diag(np.sqrt((degree - m[:-1]) * (degree + m[1:])), -1)  # J_+ in the basis |m>
+    turn = expm(np.pi / 2 * (ladder.T - ladder) / 2)
+    # Columns: (|-m> + (-1)^m |m>) / sqrt 2 at m > 0, i (|-m> - (-1)^m |m>) / sqrt 2 at -m.
+    sign = (-1.0) ** m
+    real = np.zeros((len(m), len(m)), complex)
+    for k in range(1, degree + 1):
+        up, down = degree + k, degree - k
+        real[down, up], real[up, up] = 1, sign[up]
+        real[down, down], real[up, down] = 1j, -1j * sign[up]
+    real /= np.sqrt(2)
+    real[degree, degree] = 1
+    out = np.ascontiguousarray((real.conj().T @ turn @ real).real)
+    out.setflags(write=False)
     return out

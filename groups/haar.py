@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.spatial import ConvexHull
 
-from haarflow.groups.rotations import about_axis, euler_grid, plane_rotations, quaternions
+from haarflow.groups.rotations import about_axis, euler_products, plane_rotations, quaternions
 
-__all__ = ["HaarAction", "HaarQuadrature", "o2", "o3", "so2", "so3"]
+__all__ = ["HaarAction", "HaarQuadrature", "as_count", "o2", "o3", "so2", "so3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,13 @@ class HaarQuadrature:
         Returns
         -------
         array [count, d, d]
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a count or a seed that is no integer, or negative.
         """
+        count, seed = as_count(count, "count", 0), as_count(seed, "seed", 0)
         rng = np.random.default_rng(seed)
         q, r = np.linalg.qr(rng.standard_normal((count, self.dim, self.dim)))
         q = q * np.sign(np.einsum("nii->ni", r))[:, None, :]
@@ -121,7 +127,7 @@ def so2(nodes: int) -> HaarQuadrature:
     TypeError, ValueError
         For something that is no integer, or too small.
     """
-    count = _count(nodes, "nodes", 1)
+    count = as_count(nodes, "nodes", 1)
     rotations = plane_rotations(2 * np.pi * np.arange(count) / count)
     return HaarQuadrature("SO(2)", count, rotations, np.full(count, 1 / count), count - 1, np.eye(2)[None])
 
@@ -155,10 +161,10 @@ def so3(band_limit: int) -> HaarQuadrature:
     TypeError, ValueError
         For something that is no integer, or negative.
     """
-    limit = _count(band_limit, "band_limit", 0)
+    limit = as_count(band_limit, "band_limit", 0)
     angles = 2 * np.pi * np.arange(limit + 1) / (limit + 1)
     heights, height_weights = np.polynomial.legendre.leggauss(limit // 2 + 1)
-    nodes = euler_grid(angles, np.arccos(heights), angles)
+    nodes = euler_products(angles[:, None, None], np.arccos(heights)[:, None], angles)
     weights = np.broadcast_to(height_weights[None, :, None] / (2 * (limit + 1) ** 2), nodes.shape[:3])
     return HaarQuadrature("SO(3)", limit, nodes.reshape(-1, 3, 3), weights.ravel(), limit, np.eye(3)[None])
 
@@ -177,12 +183,13 @@ def o3(band_limit: int) -> HaarQuadrature:
 _MAKERS = {"SO(2)": so2, "O(2)": o2, "SO(3)": so3, "O(3)": o3}
 
 
-def _count(value: Any, name: str, least: int) -> int:
+def as_count(value: Any, name: str, least: int) -> int:
+    """Return an integer that is at least so large."""
     try:
-        number = index(value)
+        number = index(None if isinstance(value, bool) else value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, found {value!r}") from None
-    if isinstance(value, bool) or number < least:
+    if number < least:
         raise ValueError(f"{name} must be at least {least}, found {value!r}")
     return number
 

@@ -99,7 +99,8 @@ def _averages(
     first, second = (np.broadcast_to(q, (len(a), len(b))).ravel() for q in (q1[:, None], q2[None, :]))
     out = [[np.empty((pairs, *sigma.shape[1:])) for sigma in folded] for _ in range(2)]
     absolute = np.empty(pairs)
-    step = max(1, _NUMBERS // len(rule.weights))
+    # A power of two, to which the kernel would fill up anyway.
+    step = 1 << max(0, (_NUMBERS // len(rule.weights)).bit_length() - 1)
     for start in range(0, pairs, step):
         some = slice(start, start + step)
         near = (gap[some] + stretch[some] @ rule.near.T) / numbers

@@ -63,8 +63,17 @@ class Spectrum:
 
     @property
     def threshold(self) -> float:
-        """Eigenvalues up to it are rounding: size * eps * scale, with eps of the block's dtype."""
-        return self.size * self._eps * self.scale
+        """Eigenvalues up to it are unknown: size * eps * scale, with eps of the block's dtype, or the defect."""
+        return max(self.size * self._eps * self.scale, self.defect)
+
+    @cached_property
+    def defect(self) -> float:
+        """Twice the lowest eigenvalue's distance below 0, where that is more than rounding; else 0.
+
+        Averages over a compact group with too few nodes leave a block indefinite; what is as small is unknown.
+        """
+        lowest = -float(self._values.min(initial=0.0))
+        return 2 * lowest if lowest > self.size * self._eps * self.scale else 0.0
 
     @property
     def unresolved(self) -> int:
@@ -89,7 +98,7 @@ class Spectrum:
     def _too_late(self, filter: Filter, times: np.ndarray, rate: float) -> np.ndarray:
         travelled = filter(np.zeros(1), times, rate)[:, 0]
         with np.errstate(all="ignore"):
-            return np.isinf(travelled) | (self._eps * self.scale * travelled > _NEGLIGIBLE)
+            return np.isinf(travelled) | (max(self._eps * self.scale, self.defect) * travelled > _NEGLIGIBLE)
 
     def cut(self, times: np.ndarray, rate: float, ridge: float = 0.0, filter: Filter = _FLOW) -> np.ndarray:
         """Count the modes left out at each time.

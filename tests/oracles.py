@@ -164,3 +164,25 @@ def weighted_flow_mean(train, rows, y, counts, times):
     """Gradient flow on sum_i w_i |f(x_i) - y_i|^2 / 2: the flow of the merged set, with W^(1/2) Theta W^(1/2)."""
     root = np.sqrt(counts)
     return gradient_flow_mean(train * np.outer(root, root), rows * root, y * root[:, None], times)
+
+
+def flow_operators(train, rows, times, counts=None, ridge=0.0):
+    """B_t(x) [T, m, N] of a listed set whose points stand `counts` times: what the flow makes of Y and of f_0(X)."""
+    root = np.ones(len(train)) if counts is None else np.sqrt(counts)
+    weighted = train * np.outer(root, root) + ridge * np.eye(len(train))
+    values, vectors = eigh(weighted)
+    trained = []
+    for t in times:
+        phi = 1 / values if np.isinf(t) else -np.expm1(-values * t) / values
+        trained.append((rows * root) @ (vectors * phi) @ vectors.T * root)
+    return np.array(trained)
+
+
+def flow_covariance(operators, inside, rows, prior):
+    """Cov[f_t(x), f_s(x')] [T, m, T, m] of f_t(x) = mu_t(x) + f_0(x) - B_t(x) f_0(X), with f_0 ~ GP(0, K).
+
+    `inside` is K(X, X) [N, N], `rows` K(x, X) [m, N], `prior` K(x, x') [m, m].
+    """
+    both = np.einsum("txi,ij,syj->txsy", operators, inside, operators, optimize=True)
+    crossed = np.einsum("txi,yi->txy", operators, rows)
+    return prior[:, None, :] + both - crossed[:, :, None, :] - crossed.transpose(2, 0, 1)[None]

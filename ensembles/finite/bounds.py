@@ -11,7 +11,7 @@ from haarflow.finite.numbers import as_counts, as_probability, as_reals, refuse_
 __all__ = ["deviation_bound", "members_needed"]
 
 
-def deviation_bound(delta: Any, variance: Any, members: Any) -> np.ndarray:
+def deviation_bound(variance: Any, delta: Any, members: Any) -> np.ndarray:
     """Bound the probability that one output of a mean of M members is off the infinite ensemble by more than delta.
 
     P(|mean of M members - mu_t(x)| > delta) <= min(1, sqrt(2/pi) (s/delta) exp(-delta^2 / 2 s^2)),
@@ -19,10 +19,10 @@ def deviation_bound(delta: Any, variance: Any, members: Any) -> np.ndarray:
 
     Parameters
     ----------
-    delta : float or array
-        Deviation >= 0, in the unit of the output.
     variance : float or array
         Sigma_t(x, x) >= 0, the variance of one member's output, such as `law.variance`.
+    delta : float or array
+        Deviation >= 0, in the unit of the output.
     members : int or array of int
         Number of members M >= 1.
 
@@ -45,7 +45,7 @@ def deviation_bound(delta: Any, variance: Any, members: Any) -> np.ndarray:
 
     Examples
     --------
-    >>> print(deviation_bound(0.1, 0.04, [1, 10, 20, 30]).round(4))
+    >>> print(deviation_bound(0.04, 0.1, [1, 10, 20, 30]).round(4))
     [1.     0.1446 0.0293 0.0069]
     """
     delta, variance = as_reals(delta, "delta"), as_reals(variance, "variance")
@@ -69,7 +69,7 @@ def members_needed(variance: Any, delta: Any, probability: Any, outputs: Any = 1
     Returns
     -------
     int or int64 array
-        The smallest M >= 1 with `deviation_bound(delta, variance, M) <= probability / outputs`, of the
+        The smallest M >= 1 with `deviation_bound(variance, delta, M) <= probability / outputs`, of the
         arguments' common shape; an int where all of them are numbers.
 
     Raises

@@ -46,7 +46,7 @@ def concentration(workload: Workload) -> Measurement:
         s = np.sqrt(variance / size)[:, None]
         frequency[:, i] = (np.abs(means)[:, :, None] > (s * _RATIOS)[:, None, :]).mean(axis=1)
         rms[:, i] = np.sqrt(np.square(means).mean(axis=1))
-    bound, halved = (np.asarray(deviation_bound(_RATIOS, spread, 1)) for spread in (1.0, 0.25))
+    bound, halved = (np.asarray(deviation_bound(spread, _RATIOS, 1)) for spread in (1.0, 0.25))
     above, broken = (_standard_errors(frequency, each, trials) for each in (bound, halved))
     curves = {
         "times": times,

@@ -5,6 +5,7 @@ import numpy as np
 from haarflow import groups
 from haarflow.deep import DeepEnsemble
 from haarflow.groups.rotations import plane_rotations
+from haarflow.subgroups import subgroup_bound
 from haarflow.theorems.registry import Measurement, theorem
 from haarflow.theorems.workloads import Workload, plane
 
@@ -12,7 +13,6 @@ __all__ = ["finite_subgroups", "measure_subgroups"]
 
 _SUBGROUPS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _QUICK = (2, 4, 8, 64)
-_STEPS = 9  # points of a segment
 # From this order on the bound is tight enough to tell an ensemble that was not augmented.
 _TELLING = 8
 
@@ -46,17 +46,20 @@ def measure_subgroups(workload: Workload, subgroups: tuple[int, ...], angles: in
     scales = plain.timescales
     times = np.array([scales[0], float(np.sqrt(scales[0] * scales[-1])), np.inf])
     points = np.concatenate([workload.outside[:2], workload.x[:1]])
-    turns = 2 * np.pi * (np.arange(angles) + 0.5) / angles
+    turns = plane_rotations(2 * np.pi * (np.arange(angles) + 0.5) / angles)
     sides = {"deviation": [], "bound": [], "ratio": [], "control": []}  # type: dict[str, list[np.ndarray]]
     for k in subgroups:
         group = groups.cyclic(k)
-        action = groups.matrix_action(group, plane_rotations(2 * np.pi * np.arange(k) / k))
+        matrices = plane_rotations(2 * np.pi * np.arange(k) / k)
+        action = groups.matrix_action(group, matrices)
         trained = DeepEnsemble(workload.architecture, action=action, reduction="orbit", progress=False)
-        left, right = _sides(trained.fit(workload.x, workload.y), points, turns, k, times)
+        trained.fit(workload.x, workload.y)
+        radius = 2 * float(np.sin(np.pi / (2 * k)))
+        left, right = subgroup_bound(trained, points, turns, matrices, times, radius)
         sides["deviation"].append(left.max(axis=(1, 2)))
         sides["bound"].append(right.max(axis=(1, 2)))
         sides["ratio"].append((left / right).max(axis=(1, 2)))
-        left, right = _sides(plain, points, turns, k, times)
+        left, right = subgroup_bound(plain, points, turns, matrices, times, radius)
         sides["control"].append((left / right).max(axis=(1, 2)))
     curves = {"subgroups": np.array(subgroups), "times": times, **{n: np.stack(v, axis=1) for n, v in sides.items()}}
     telling = curves["control"][:, np.array(subgroups) >= _TELLING].max(axis=0)
@@ -66,22 +69,3 @@ def measure_subgroups(workload: Workload, subgroups: tuple[int, ...], angles: in
         f"no augmentation, held to C_k's eps, k >= {_TELLING}",
         curves,
     )
-
-
-def _sides(
-    ensemble: DeepEnsemble, points: np.ndarray, turns: np.ndarray, k: int, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return |mu(gx) - mu(x)| and eps |x| max |grad mu| on the segment from the nearest ax to gx: [T, angles, p]."""
-    nearest = np.round(turns * k / (2 * np.pi)) * 2 * np.pi / k
-    ends, starts = (np.einsum("gij,pbj->gpbi", plane_rotations(angle), points) for angle in (turns, nearest))
-    base = ensemble.predict(points, times).mean
-    moved = ensemble.predict(ends.reshape(-1, *points.shape[1:]), times).mean
-    moved = moved.reshape(len(times), *ends.shape[:2], -1)
-    left = np.linalg.norm(moved - base[:, None], axis=-1)
-    steps = np.linspace(0, 1, _STEPS).reshape(-1, 1, 1, 1, 1)
-    segment = (starts + steps * (ends - starts)).reshape(-1, *points.shape[1:])
-    slopes = ensemble.jacobian(segment, times)
-    sizes = np.linalg.norm(slopes.reshape(*slopes.shape[:3], -1), ord=2, axis=(2, 3))
-    largest = sizes.reshape(len(times), _STEPS, *ends.shape[:2]).max(axis=1)
-    norms = np.linalg.norm(points.reshape(len(points), -1), axis=1)
-    return left, 2 * np.sin(np.pi / (2 * k)) * norms * largest

@@ -82,13 +82,13 @@ def output(request):
 def test_the_bound_against_sixty_digits(steps, variance, members):
     delta = steps * math.sqrt(variance) / math.sqrt(members)
     wanted = mp_bound(delta, variance, members)
-    np.testing.assert_allclose(finite.deviation_bound(delta, variance, members), wanted, rtol=1e-12)
+    np.testing.assert_allclose(finite.deviation_bound(variance, delta, members), wanted, rtol=1e-12)
 
 
 def test_the_bound_lies_above_the_normal_tail_and_close_to_it():
     steps = np.linspace(0.01, 30, 1000)
     tail = np.array([float(mpmath.erfc(mpmath.mpf(u) / mpmath.sqrt(2))) for u in steps])
-    bound = finite.deviation_bound(steps, 1.0, 1)
+    bound = finite.deviation_bound(1.0, steps, 1)
     assert (bound >= tail).all()
     assert (bound <= 1.25 * tail)[steps > 1.7].all()
     assert (bound <= 1.04 * tail)[steps > 5].all()
@@ -103,16 +103,16 @@ def test_drawn_ensembles_stray_as_often_as_the_bound_allows_and_more_often_than_
     for steps in (0.5, 1.0, 1.5, 2.0, 3.0):
         often = np.mean(np.abs(means) > steps * s)
         error = 3 * math.sqrt(often * (1 - often) / ensembles)
-        assert often <= finite.deviation_bound(steps * s, variance, members) + error
+        assert often <= finite.deviation_bound(variance, steps * s, members) + error
         if steps >= 1:  # half the spread: variance / 4
-            assert often > finite.deviation_bound(steps * s, variance / 4, members) + error
+            assert often > finite.deviation_bound(variance / 4, steps * s, members) + error
 
 
 def test_the_bound_broadcasts_and_is_a_writable_float64_array():
-    bound = finite.deviation_bound(np.array([0.1, 0.2])[:, None], [0.5, 1.0, 2.0], 10)
+    bound = finite.deviation_bound([0.5, 1.0, 2.0], np.array([0.1, 0.2])[:, None], 10)
     assert bound.shape == (2, 3)
-    assert bound[1, 2] == finite.deviation_bound(0.2, 2.0, 10)
-    for result in (bound, finite.deviation_bound(1, 2, 3), finite.deviation_bound([1], np.float32(2), 3)):
+    assert bound[1, 2] == finite.deviation_bound(2.0, 0.2, 10)
+    for result in (bound, finite.deviation_bound(2, 1, 3), finite.deviation_bound(np.float32(2), [1], 3)):
         assert isinstance(result, np.ndarray)
         assert result.dtype == np.float64
         assert result.flags.writeable
@@ -125,7 +125,7 @@ def test_the_bound_broadcasts_and_is_a_writable_float64_array():
 )
 @settings(max_examples=200, deadline=None)
 def test_the_bound_is_a_probability_whatever_the_numbers(delta, variance, members):
-    bound = finite.deviation_bound(delta, variance, members)
+    bound = finite.deviation_bound(variance, delta, members)
     assert 0 <= bound <= 1
     if variance == 0:
         assert bound == 0
@@ -155,16 +155,16 @@ def test_members_needed_is_the_inverse_of_the_bound(variance, delta, probability
     members = finite.members_needed(variance, delta, probability, outputs)
     assert isinstance(members, int)
     assert members >= 1
-    assert finite.deviation_bound(delta, variance, members) <= probability / outputs
+    assert finite.deviation_bound(variance, delta, members) <= probability / outputs
     if members > 1:
-        assert finite.deviation_bound(delta, variance, members - 1) > probability / outputs
+        assert finite.deviation_bound(variance, delta, members - 1) > probability / outputs
 
 
 @given(variance=st.floats(1e-6, 1e6), members=st.integers(1, 10**7), steps=st.floats(0.7, 35))
 @settings(max_examples=300, deadline=None)
 def test_a_probability_that_is_met_exactly_does_not_cost_a_member_more(variance, members, steps):
     delta = steps * math.sqrt(variance / members)
-    probability = float(finite.deviation_bound(delta, variance, members))
+    probability = float(finite.deviation_bound(variance, delta, members))
     assert finite.members_needed(variance, delta, probability) == members
 
 
@@ -331,10 +331,10 @@ def test_an_identity_elsewhere_in_the_listing_is_followed():
 SPHERE = SimpleNamespace(matrices=np.array([np.eye(3), -np.eye(3)]))
 
 REFUSED = {
-    "negative delta": (lambda: finite.deviation_bound(-0.1, 1.0, 5), ValueError, r"delta must be >= 0, found -0\.1"),
-    "nan delta": (lambda: finite.deviation_bound([0.1, np.nan], 1.0, 5), ValueError, "delta must be finite, found nan"),
-    "negative variance": (lambda: finite.deviation_bound(1.0, [1, -2], 5), ValueError, r"variance .*>= 0, found -2"),
-    "complex variance": (lambda: finite.deviation_bound(1.0, 1j, 5), TypeError, "variance must be real.*complex128"),
+    "negative delta": (lambda: finite.deviation_bound(1.0, -0.1, 5), ValueError, r"delta must be >= 0, found -0\.1"),
+    "nan delta": (lambda: finite.deviation_bound(1.0, [0.1, np.nan], 5), ValueError, "delta must be finite, found nan"),
+    "negative variance": (lambda: finite.deviation_bound([1, -2], 1.0, 5), ValueError, r"variance .*>= 0, found -2"),
+    "complex variance": (lambda: finite.deviation_bound(1j, 1.0, 5), TypeError, "variance must be real.*complex128"),
     "no members": (lambda: finite.deviation_bound(1.0, 1.0, 0), ValueError, "members must be >= 1, found 0"),
     "negative members": (lambda: finite.deviation_bound(1.0, 1.0, [3, -4]), ValueError, "members .*found -4"),
     "half a member": (lambda: finite.deviation_bound(1.0, 1.0, 2.5), TypeError, r"members must be whole.*found 2\.5"),

@@ -194,7 +194,7 @@ REFUSED = {
     "a group for an action": (
         lambda: assert_equivariant(norms, OCTAHEDRAL, None, IMAGES),
         TypeError,
-        "action must be an Action of a finite group, .*found FiniteGroup",
+        "action must be an Action, not a group, .*found FiniteGroup",
     ),
     "unknown element": (
         lambda: assert_equivariant(norms, TURNS, None, IMAGES, elements=[4]),
@@ -224,3 +224,28 @@ def test_what_cannot_be_compared_is_refused(name):
     call, error, message = REFUSED[name]
     with pytest.raises(error, match=message):
         call()
+
+
+# --- compact groups ----------------------------------------------------------------------------------------
+
+
+def test_functions_under_rotations():
+    group = groups.so3(2)
+    action, vector = groups.matrix_action(group), groups.vector(group)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3))
+
+    def cross(x):
+        return np.cross(x[:, 0], x[:, 1])
+
+    assert_equivariant(cross, action, vector, x, rtol=1e-12)
+    assert_equivariant(lambda x: np.square(x).sum(axis=(1, 2)), action, None, x, rtol=1e-12)
+    with pytest.raises(AssertionError, match=r"f is not equivariant under SO\(3\) on vectors(.|\n)*Worst: rotation"):
+        assert_equivariant(lambda x: cross(x) + [1.0, 0.0, 0.0], action, vector, x)
+    reflected = groups.o3(2)
+    assert_equivariant(cross, groups.matrix_action(reflected), groups.pseudovector(reflected), x, rtol=1e-12)
+    with pytest.raises(AssertionError):
+        assert_equivariant(cross, groups.matrix_action(reflected), groups.vector(reflected), x)
+    with pytest.raises(ValueError, match=r"output must represent SO\(3\), found a representation of O\(3\)"):
+        assert_equivariant(cross, action, groups.vector(reflected), x)
+    with pytest.raises(TypeError, match="output must be a representation of the action's group"):
+        assert_equivariant(cross, action, np.eye(3), x)
