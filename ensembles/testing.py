@@ -96,9 +96,12 @@ def assert_equivariant(
     names = chosen if finite else list(range(len(chosen)))
     identity = chosen[row] == action.group.identity if isinstance(action, Action) else elements is None and row == 0
     words = ("invariant", "f(x)") if output is None else ("equivariant", "rho_Y(g) f(x)")
+    worst_name = f"{'element' if finite else 'rotation'} {names[row]}"
+    if identity:
+        worst_name += " (the identity: f(x) itself is not reproduced)"
     raise AssertionError(
         f"f is not {words[0]} under {action.name}, {action.group}\n"
-        f"Worst: {'element' if finite else 'rotation'} {names[row]}{' (the identity: f(x) itself is not reproduced)' if identity else ''}, sample {sample}\n"
+        f"Worst: {worst_name}, sample {sample}\n"
         f"|f(gx) - {words[1]}| / |f(x)| = {ratio(deviations[row, sample], size[sample]):.3g}, "
         f"absolute {deviations[row, sample]:.3g}, |f(x)| = {size[sample]:.3g}; rtol = {rtol:.3g}, atol = {atol:.3g}\n"
         f"Failed: {int(failed.sum())} of {failed.size} pairs of element and sample; "

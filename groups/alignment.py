@@ -116,8 +116,8 @@ def aligned_rule(dim: int, resolution: int) -> AlignedRule:
     if dim == 2:
         angles, weights = _half_circle(resolution)
         rotations = np.stack([plane_rotations(angles), plane_rotations(-angles)], axis=1)
-        near, far = 2 * np.sin(angles / 2) ** 2, 2 * np.cos(angles / 2) ** 2
-        return AlignedRule(rotations, weights, near[:, None], far[:, None])
+        angles = angles[:, None] / 2
+        return AlignedRule(rotations, weights, 2 * np.sin(angles) ** 2, 2 * np.cos(angles) ** 2)
     # No clustering here: in space cusps are cones, and what is smooth converges faster without.
     heights, weights = np.polynomial.legendre.leggauss(3 * resolution // 2 + 1)
     beta, share = np.pi * (heights + 1) / 2, weights * np.sin(np.pi * (heights + 1) / 2)
@@ -131,16 +131,11 @@ def aligned_rule(dim: int, resolution: int) -> AlignedRule:
     tilt, level = 2 * np.sin(b / 2) ** 2, 2 * np.cos(b / 2) ** 2
     twist, untwist = 2 * np.sin((a + c) / 2) ** 2, 2 * np.cos((a + c) / 2) ** 2
     cosines, sines = np.cos(a) * np.cos(c) * tilt, np.sin(a) * np.sin(c) * tilt
-    near = [np.broadcast_to(tilt, cosines.shape), twist + cosines, twist - sines]
-    far = [np.broadcast_to(level, cosines.shape), untwist - cosines, untwist + sines]
+    near = np.stack([np.broadcast_to(tilt, cosines.shape), twist + cosines, twist - sines], axis=-1)
+    far = np.stack([np.broadcast_to(level, cosines.shape), untwist - cosines, untwist + sines], axis=-1)
     rotations = euler_products(around[alpha][:, None], beta[:, None], around[gamma][:, None])
     spread = np.outer(size, share) / (size.sum() * share.sum())
-    return AlignedRule(
-        rotations.reshape(-1, 8, 3, 3),
-        spread.ravel(),
-        np.stack(near, axis=-1).reshape(-1, 3),
-        np.stack(far, axis=-1).reshape(-1, 3),
-    )
+    return AlignedRule(rotations.reshape(-1, 8, 3, 3), spread.ravel(), near.reshape(-1, 3), far.reshape(-1, 3))
 
 
 def _pairs_of_angles(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -186,9 +186,11 @@ _MAKERS = {"SO(2)": so2, "O(2)": o2, "SO(3)": so3, "O(3)": o3}
 def as_count(value: Any, name: str, least: int) -> int:
     """Return an integer that is at least so large."""
     try:
-        number = index(None if isinstance(value, bool) else value)
+        number = index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, found {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, found {value!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, found {value!r}")
     return number
