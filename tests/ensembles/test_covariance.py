@@ -200,6 +200,8 @@ def test_ridge(name):
     fitted = ensemble(network, action, output, ridge=0.3, reduction="orbit").fit(x, y)
     exact = at_once(by_listing(network, action, output, x, y, x_test, TIMES, ridge=0.3))
     assert_close(fitted.predict(x_test, TIMES, "full").covariance, exact, 1e-9)
+    variance = np.einsum("txx->tx", exact)
+    assert_close(fitted.predict(x_test, TIMES, "diagonal").variance, variance, 1e-9)
 
 
 def simulate(ntk, rows, steps, eta, momentum):

@@ -71,11 +71,8 @@ OPTIONS = {
     "progress": ({"progress": 3}, TypeError, "progress must be callable"),
     "nan ridge": ({"ridge": np.nan}, ValueError, "ridge must be finite"),
     "dtype": ({"dtype": "float16"}, ValueError, "dtype must be"),
-    "action": (
-        {"action": groups.cyclic(4)},
-        TypeError,
-        r"action must be an Action such as groups.image_rotations\(4\)",
-    ),
+    "action": ({"action": "C4"}, TypeError, r"action must be an Action such as groups.image_rotations\(4\)"),
+    "a group": ({"action": groups.cyclic(4)}, TypeError, r"such as groups.matrix_action\(group\), found the group"),
     "output": ({"output": np.eye(3)}, TypeError, "output must be a groups.Representation or None"),
     "output's group": (
         {"action": groups.image_rotations(4), "output": groups.trivial(groups.cyclic(3))},

@@ -147,12 +147,19 @@ def test_no_member_leaves_the_labels_at_the_end(ensemble):
 
 
 @pytest.mark.parametrize("coupled", [False, True])
-def test_float32_draws_the_same_members(ensemble, coupled):
+def test_float32_draws_the_same_members(ensemble, coupled, monkeypatch):
     x, y, x_test = data()
     options = {"action": ACTION, "output": OUTPUT, "loss": "sum", "dtype": "float32"}
-    rough = hf.DeepEnsemble(NETWORK, **options).fit(x, y).sample(x_test, TIMES[:3], 20, seed=0, coupled=coupled)
     fine = ensemble.sample(x_test, TIMES[:3], 20, seed=0, coupled=coupled)
+    cuts, root = [], solvers.symmetric_root
+    monkeypatch.setattr(solvers, "symmetric_root", lambda matrix, *cut: cuts.append(cut) or root(matrix, *cut))
+    rough = hf.DeepEnsemble(NETWORK, **options).fit(x, y).sample(x_test, TIMES[:3], 20, seed=0, coupled=coupled)
     assert np.abs(rough - fine).max() < 0.02
+    # The cut is at float32's rounding of what the covariance was computed from.
+    trace = np.trace(kernels.analytic(NETWORK)(x_test).nngp)
+    for scale, eps in cuts:
+        assert scale == pytest.approx(3 * trace if coupled else trace, rel=1e-5)
+        assert eps == np.finfo("float32").eps
 
 
 PROGRAM = """

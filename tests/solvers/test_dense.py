@@ -91,9 +91,19 @@ def test_a_block_of_rounding_noise_is_not_inverted():
     assert np.max(np.abs(known.predict(rows, FLOW, times, 1.0, y))) < 1e-6
     assert known.unresolved == 5
     assert known.cut(times, 1.0).tolist() == [0, 0, 5]
-    # Held to its own scale, the same block is inverted: what the bound of the whole Gram is for.
-    alone = solvers.eigendecompose(noise + noise.T)
+    # Held to its own scale, noise without a negative eigenvalue is inverted: what the bound of the whole Gram is for.
+    alone = solvers.eigendecompose(1e16 * noise @ noise.T)
     assert np.max(np.abs(alone.predict(rows, FLOW, times, 1.0, y))) > 0.1
+
+
+def test_an_indefinite_block_is_unknown_up_to_its_defect():
+    vectors, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))
+    spectrum = solvers.eigendecompose((vectors * [-1e-3, 1.5e-3, 1.0, 2.0]) @ vectors.T)
+    assert spectrum.defect == pytest.approx(2e-3)
+    assert spectrum.unresolved == 2
+    times = np.array([1e-5, 1e2, np.inf])
+    assert spectrum.cut(times, 1.0).tolist() == [0, 2, 2]
+    np.testing.assert_allclose(spectrum.phi(FLOW, times, 1.0)[:, :2], [[1e-5, 1e-5], [0, 0], [0, 0]])
 
 
 def test_ridge_resolves_modes():
