@@ -11,9 +11,9 @@ from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
 from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples
 from haarflow.jacobian import mean_jacobian
-from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store, kernel_diagonal
+from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.orbits import Progress
-from haarflow.law import COVARIANCES, Fitted, Law, count_cuts, evaluate, warn_of_cuts, warn_of_truncation
+from haarflow.law import COVARIANCES, Drawn, Fitted, Law, count_cuts, evaluate, warn_of_cuts, warn_of_truncation
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
 
@@ -249,20 +249,18 @@ class DeepEnsemble:
         Source: Lee et al. 2019, section 2; docs/theory.md, members.
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
-        law, joint = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
+        law, drawn = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
         warn_of_cuts(law.times, law.cut, self._kernel.dtype)
         warn_of_truncation(law)
-        scale = float(kernel_diagonal(self._kernel, as_samples(x_test)).nngp.sum())
+        assert drawn is not None
         eps = float(np.finfo(self._kernel.dtype).eps)
-        if joint is not None:
-            size = joint.shape[0] * joint.shape[1]
-            roots = solvers.symmetric_root(joint.reshape(size, size), scale * len(law.times), eps)
+        if coupled:
+            roots = solvers.symmetric_root(drawn.covariance, drawn.scale, eps)
         else:
-            assert law.covariance is not None
-            roots = np.stack([solvers.symmetric_root(each, scale, eps) for each in law.covariance])
+            roots = np.stack([solvers.symmetric_root(each, drawn.scale, eps) for each in drawn.covariance])
         return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
 
-    def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, np.ndarray | None]:
+    def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, Drawn | None]:
         fitted, times, x_test = self._checked(name, x_test, times)
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:

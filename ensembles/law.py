@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,6 +70,13 @@ class Law:
     truncation: np.ndarray | None = None
 
 
+class Drawn(NamedTuple):
+    """What members are drawn from: [T, m, m] or over times too [T m, T m], and the trace of K beside it."""
+
+    covariance: np.ndarray
+    scale: float
+
+
 @dataclass(frozen=True)
 class Fitted:
     """What fitting leaves.
@@ -112,7 +120,7 @@ def evaluate(
     times: np.ndarray,
     covariance: str | None = None,
     progress: Progress | None = None,
-) -> tuple[Law, np.ndarray | None]:
+) -> tuple[Law, Drawn | None]:
     """Return the law at test points, all times from one pass over the test kernel.
 
     Parameters
@@ -134,8 +142,8 @@ def evaluate(
 
     Returns
     -------
-    Law, array [T, m, T, m] or None
-        The second for "joint" only.
+    Law, Drawn or None
+        The second for "full" and "joint".
     """
     problem = fitted.problem
     mean = np.zeros((len(times), len(x_test), problem.y.shape[1]))
@@ -158,7 +166,7 @@ def evaluate(
             if covariance != "diagonal":
                 seen.append(at)
         del part
-    variance, whole, joint, truncation, refinement = None, None, None, None, None
+    variance, whole, drawn, truncation, refinement = None, None, None, None, None
     if fitted.coarse is not None:
         rough, _ = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress)
         size = np.maximum(np.abs(mean).max(axis=(1, 2)), np.finfo(float).tiny)
@@ -177,10 +185,13 @@ def evaluate(
                 whole += block.covariance(at, *how, fitted.ridge)
             diagonal = np.einsum("tmm->tm", whole)
             diagonal[:] = _without_rounding(diagonal, own)
+            drawn = Drawn(whole, float(own.sum()))
         else:
             joint = np.tile(prior[:, None, :], (len(times), 1, len(times), 1))
             for block, at in shares:
                 joint += block.joint_covariance(at, *how, fitted.ridge)
+            size = len(times) * len(x_test)
+            drawn = Drawn(joint.reshape(size, size), float(own.sum()) * len(times))
     if covariance and isinstance(problem.action, HaarAction):
         # A point without variance has no share of it either.
         usual = float(kernel_diagonal(kernel, problem.x).nngp.max())
@@ -189,7 +200,7 @@ def evaluate(
     spectra = tuple(block.spectrum for _, block in blocks) if blocks else fitted.spectra
     cut = count_cuts(spectra, times, fitted, filter)
     law = Law(times, mean, sum(s.unresolved for s in spectra), cut, variance, whole, refinement, truncation)
-    return law, joint
+    return law, drawn
 
 
 def count_cuts(

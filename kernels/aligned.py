@@ -25,11 +25,14 @@ class BlockTiles:
         Of Theta(x_i, g x_j) sigma(g) for each irrep, and of K.
     absolute : array [i, j]
         Of |Theta(x_i, g x_j)|.
+    plain : array [i, j] or None
+        Theta(x_i, x_j), where it was among what was evaluated.
     """
 
     ntk: list[np.ndarray]
     nngp: list[np.ndarray]
     absolute: np.ndarray
+    plain: np.ndarray | None = None
 
 
 def evaluations(action: HaarAction) -> int:

@@ -124,7 +124,7 @@ def orbit_gram(
     kernels = 2 if nngp else 1
     shapes = [(n, irrep.dim, n, irrep.dim) for irrep in irreps]
     blocks = [[np.empty(shape, kernel.dtype) for shape in shapes] for _ in range(kernels)]
-    row_sums = np.zeros(n)
+    row_sums, diagonal = np.zeros(n), np.empty(n)
     side = _tile_side(n, _entries(action))
     corners = [(i, j) for i in range(0, n, side) for j in range(i, n, side)]
     for done, (i, j) in enumerate(corners):
@@ -133,6 +133,10 @@ def orbit_gram(
         row_sums[rows] += tiles.absolute.sum(axis=1)
         if i != j:
             row_sums[columns] += tiles.absolute.sum(axis=0)
+        elif tiles.plain is not None:
+            diagonal[rows] = tiles.plain.diagonal()
+        else:
+            diagonal[rows] = kernel_diagonal(kernel, x[rows]).ntk
         for family, found in zip(blocks, (tiles.ntk, tiles.nngp), strict=False):
             for block, tile in zip(family, found, strict=True):
                 if i == j:  # exactly symmetric, whatever the kernel's rounding
@@ -142,8 +146,7 @@ def orbit_gram(
         if progress is not None:
             progress("orbit Gram", done + 1, len(corners))
     ntk, *rest = (tuple(block.reshape(n * block.shape[1], -1) for block in family) for family in blocks)
-    mean_diagonal = float(kernel_diagonal(kernel, x).ntk.mean())
-    return OrbitGram(ntk, rest[0] if rest else (), float(row_sums.max()), mean_diagonal)
+    return OrbitGram(ntk, rest[0] if rest else (), float(row_sums.max()), float(diagonal.mean()))
 
 
 def orbit_rows(
@@ -247,6 +250,7 @@ def _tiles(
         [_convolved(ntk, sigma) for sigma in matrices],
         [_convolved(pair.nngp.reshape(shape), sigma) for sigma in matrices] if nngp else [],
         np.abs(ntk).sum(axis=1, dtype=float),
+        ntk[:, action.group.identity],
     )
 
 
