@@ -246,7 +246,7 @@ class DeepEnsemble:
         40 (T m)^2 + 32 T m n |G| bytes; 2 M k m^2 for each time, coupled 2 M k (T m)^2; 24 T M m k bytes.
         Members repeat on every machine up to rounding, about 1e-8 where there is no variance: see
         `solvers.symmetric_root`. Under a compact group degrees above half the band limit are missing.
-        Source: Lee et al. 2019, section 2; docs/theory.md, members.
+        Source: Lee et al. 2019, section 2; docs/law.md, members.
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
         law, drawn = self._evaluate("sample", x_test, times, "joint" if coupled else "full")

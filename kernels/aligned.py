@@ -65,7 +65,7 @@ def aligned_tiles(
     -----
     <x, U Q V^T x'> depends on the diagonal of Q only, so that one table of nodes serves all pairs, and
     sigma(U Q V^T) = sigma(U) sigma(Q) sigma(V)^T. Cost: `evaluations` kernel entries for each pair.
-    Source: docs/theory.md, compact groups.
+    Source: docs/law.md, compact groups.
     """
     rule = aligned_rule(action.group.dim, action.group.resolution)
     folded = [irrep.at(rule.rotations).mean(axis=1) * rule.weights[:, None, None] for irrep in irreps]

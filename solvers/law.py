@@ -79,7 +79,7 @@ class LawBlock:
 
         Notes
         -----
-        Cost: 2 m d r^2 operations for each time. Source: theory, section 4.
+        Cost: 2 m d r^2 operations for each time. Source: docs/law.md, covariance by irreps.
         """
         phi = self.spectrum.phi(filter, times, rate, ridge)
         out = np.empty((len(phi), len(at.ntk)))
@@ -106,7 +106,7 @@ class LawBlock:
 
         Notes
         -----
-        Cost: 2 m d r^2 + 2 m^2 d r operations for each time. Source: theory, section 4.
+        Cost: 2 m d r^2 + 2 m^2 d r operations for each time. Source: docs/law.md, covariance by irreps.
         """
         phi = self.spectrum.phi(filter, times, rate, ridge)
         m = len(at.ntk)
@@ -135,7 +135,7 @@ class LawBlock:
 
         Notes
         -----
-        Cost: 2 T m d r^2 + 2 T^2 m^2 d r operations. Source: theory, section 2.
+        Cost: 2 T m d r^2 + 2 T^2 m^2 d r operations. Source: docs/law.md, covariance by irreps.
         """
         phi = self.spectrum.phi(filter, times, rate, ridge)
         T, m = len(phi), len(at.ntk)

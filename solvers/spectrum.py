@@ -172,7 +172,7 @@ class Spectrum:
 
         Notes
         -----
-        Cost: r^2 k once and r^2 k for each time, N k T numbers. Source: theory, alpha_t of section 4.
+        Cost: r^2 k once and r^2 k for each time, N k T numbers. Source: docs/theory.md, the orbit reduction.
         """
         phi, targets = self.phi(filter, times, rate, ridge), self._targets(labels)
         return self._lift(self._filtered(self.eigenvectors, phi, targets))

@@ -1,4 +1,7 @@
-"""What the tests of the store keep in it."""
+"""What the tests of the store keep in it, and a second process that may only read."""
+
+import subprocess
+import sys
 
 import numpy as np
 
@@ -35,3 +38,30 @@ class CountingKernel:
     def __call__(self, x1, x2=None):
         self.rows.append(len(x1))
         return self.kernel(x1, x2)
+
+
+_PROGRAM = """
+import sys
+sys.path[:0] = ["tests", "tests/ensembles"]
+import haarflow.training as training
+def refuse(*args, **kwargs):
+    raise AssertionError("a training kernel was evaluated")
+if sys.argv[2] == "second":
+    training.orbit_gram = refuse
+from MODULE import run
+sys.stdout.buffer.write(run(sys.argv[1]).tobytes())
+"""
+
+
+def from_two_processes(module, store):
+    """The bytes that a test module's run(store) gives in a first process, and in one without training kernels."""
+    program = _PROGRAM.replace("MODULE", module)
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", program, str(store), turn], capture_output=True, check=False
+        )
+        for turn in ("first", "second")
+    ]
+    for output in outputs:
+        assert output.returncode == 0, output.stderr.decode()
+    return [output.stdout for output in outputs]

@@ -1,11 +1,10 @@
 """With a store, a second run evaluates no kernel on the training set and gives the same bits."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from stores import from_two_processes
 
 import haarflow as hf
 from haarflow import groups, kernels
@@ -59,33 +58,10 @@ def test_eigendecompositions_are_made_again_from_the_gram(tmp_path):
     assert kernel.rows.count(20) == 0
 
 
-PROGRAM = """
-import sys
-sys.path[:0] = ["tests", "tests/ensembles"]
-import haarflow.kernels.orbits as orbits
-def refuse(*args, **kwargs):
-    raise AssertionError("a training kernel was evaluated")
-import haarflow.training as training
-if sys.argv[2] == "second":
-    training.orbit_gram = refuse
-from test_resuming import run
-sys.stdout.buffer.write(run(sys.argv[1]).tobytes())
-"""
-
-
 def test_a_new_process_gives_the_same_bits(tmp_path):
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-W", "error", "-c", PROGRAM, str(tmp_path / "store"), turn],
-            capture_output=True,
-            check=False,
-        )
-        for turn in ("first", "second")
-    ]
-    for output in outputs:
-        assert output.returncode == 0, output.stderr.decode()
-    assert outputs[0].stdout == outputs[1].stdout
-    assert len(outputs[0].stdout) == 3 * 3 * 10 * 8
+    first, second = from_two_processes("test_resuming", tmp_path / "store")
+    assert first == second
+    assert len(first) == 3 * 3 * 10 * 8
 
 
 def test_damage_is_computed_again(tmp_path):
