@@ -1,14 +1,18 @@
-"""The only file that touches JAX's moving parts: the x64 scope and host copies."""
+"""The only file that touches JAX's moving parts: the x64 scope, host copies, fences between stages, and threads."""
 
 import importlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-__all__ = ["check_dtype", "precision", "to_numpy", "x64"]
+__all__ = ["check_dtype", "fence", "in_threads", "on_cpu", "precision", "to_numpy", "x64"]
 
 
 @contextmanager
@@ -41,3 +45,44 @@ def check_dtype(dtype: Any) -> np.dtype:
 def to_numpy(array: Any) -> np.ndarray:
     """Return a writable host copy."""
     return np.array(array)
+
+
+def on_cpu() -> bool:
+    """Whether JAX computes on a CPU by default."""
+    return jax.default_backend() == "cpu"
+
+
+def fence(go: Any, f: Callable[..., Any], *arrays: Any) -> Any:
+    """Return f(*arrays), compiled apart from what surrounds it; `go` must be a true argument of the jitted function.
+
+    XLA's CPU compiler would merge the sum over a filter's offsets with the dual activation in front of it, and
+    evaluate that once for each offset (9 times for 3 x 3); it removes optimization barriers before it does so.
+    The branches of a conditional it leaves alone. On a GPU, f is called as it stands.
+    """
+    if not on_cpu():
+        return f(*arrays)
+    shapes = jax.eval_shape(f, *arrays)
+    return lax.cond(go, f, lambda *_: jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes), *arrays)
+
+
+def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+    """Yield work(job) for every job in order, on a CPU as many at a time as there are cores.
+
+    XLA splits small operations over cores badly, whole tiles side by side use both well. JAX's x64 scope is local
+    to a thread: `work` enters its own.
+    """
+    jobs = list(jobs)
+    workers = min(len(jobs), _cores()) if on_cpu() else 1
+    if workers < 2:
+        yield from map(work, jobs)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from pool.map(work, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    # What this process may use, where the system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from haarflow.kernels import recursion
-from haarflow.kernels.analytic import AnalyticKernel, flat_distances, of_states
+from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.architecture import Layer
 from haarflow.kernels.backend import precision, to_numpy
+from haarflow.kernels.flat import flat_distances, of_states, prepare_vectors
+from haarflow.kernels.images import of_pairs
+from haarflow.kernels.schedule import layout
 
 __all__ = ["ntk_gradient"]
 
@@ -28,10 +30,12 @@ def _slopes(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array)
     return jax.grad(total, argnums=(0, 1, 2))(D, S, jnp.broadcast_to(q1[:, None], D.shape))
 
 
-@partial(jax.jit, static_argnums=(0, 4))
-def _image_gradient(layers: tuple[Layer, ...], x: Array, sources: Array, weights: Array, paired: bool) -> Array:
+@partial(jax.jit, static_argnums=0)
+def _image_gradient(layers: tuple[Layer, ...], x: Array, sources: Array, weights: Array, go: Array) -> Array:
+    last = jnp.moveaxis(sources, 0, -1)
+
     def sums(x: Array) -> Array:
-        return (recursion.run(layers, x[None], sources, paired)[1] @ weights)[0]
+        return of_pairs(layers, x[..., None], last, go)[1] @ weights
 
     return jax.jacrev(sums)(x)
 
@@ -78,14 +82,14 @@ def ntk_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, wei
             flat += _flat_gradient(kernel, points, others[some], weights[some])
         _check(out)
         return out
-    kind = recursion.layout(layers, x.ndim - 2)
-    positions = int(np.prod(x.shape[1:-1])) ** (2 if kind == "pairs" else 1)
+    kind = layout(layers, x.ndim - 2)
+    positions = int(np.prod(x.shape[1:-1])) ** (2 if kind == "displaced" else 1)
     step = max(1, _NUMBERS // (positions * weights.shape[1]))
     with precision(kernel.dtype):
         for each, point in zip(out, x, strict=True):
             for start in range(0, len(sources), step):
                 some = slice(start, start + step)
-                each += to_numpy(_image_gradient(layers, point, sources[some], weights[some], kind == "pairs"))
+                each += to_numpy(_image_gradient(layers, point, sources[some], weights[some], np.bool_(True)))
     _check(out)
     return out
 
@@ -100,7 +104,7 @@ def _check(slopes: np.ndarray) -> None:
 
 
 def _flat_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    distances = flat_distances(x, sources)
+    distances = flat_distances(prepare_vectors(x), prepare_vectors(sources))
     D, S, q1, q2 = distances
     total = q1[:, None] + q2[None, :]
     with precision(kernel.dtype):

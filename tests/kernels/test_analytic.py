@@ -126,15 +126,15 @@ def test_tiles_do_not_show():
 
 
 def test_ragged_sizes_share_compilations():
-    module = importlib.import_module("haarflow.kernels.analytic")
+    module = importlib.import_module("haarflow.kernels.flat")
     network = NETWORKS["relu"][0]
     kernel = kernels.analytic(network)
     x = np.random.default_rng(0).standard_normal((1001, 6))
     kernel(x)
-    before = module._flat_tile._cache_size()
+    before = module._of_cosines._cache_size()
     for n in (1000, 990, 777, 513):
         kernel(x[:n])
-    assert module._flat_tile._cache_size() == before
+    assert module._of_cosines._cache_size() == before
 
 
 def test_inputs_are_refused_by_name():

@@ -1,0 +1,166 @@
+"""Kernels of samples with spatial axes, tile by tile: positions of one sample paired with positions of the other."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from haarflow.kernels import displacements
+from haarflow.kernels.architecture import AvgPool, Layer
+from haarflow.kernels.backend import fence, on_cpu, precision, to_numpy
+from haarflow.kernels.nearby import close_pairs, interpolate
+from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.schedule import layout, schedule
+from haarflow.kernels.tiling import filled, in_tiles, power_of_two
+
+__all__ = ["Images", "image_gram", "of_pairs", "prepare_images"]
+
+# Numbers of one array over positions and pairs that stay in a core's cache.
+_CACHED = 2**16
+# Numbers of one array over pooled displacements, positions and pairs.
+_POOLED = 2**21
+# A GPU takes as many pairs at a time as fill it.
+_GPU_PAIRS = 2**12
+# Samples whose spreads are evaluated at a time.
+_SPREADS = 16
+
+
+@dataclass(frozen=True)
+class Images:
+    """Samples in the engine's layout.
+
+    Attributes
+    ----------
+    x : array [*positions, C, n]
+        Samples, batch last.
+    spread : tuple of array [*windows, n]
+        As `displacements.spreads`.
+    """
+
+    x: np.ndarray
+    spread: tuple[np.ndarray, ...]
+
+    def __len__(self) -> int:
+        return self.x.shape[-1]
+
+    def __getitem__(self, some: slice | np.ndarray) -> "Images":
+        return Images(self.x[..., some], tuple(part[..., some] for part in self.spread))
+
+    def filled(self, size: int) -> "Images":
+        """Repeat the last sample up to `size`."""
+        return Images(filled(self.x, size, -1), tuple(filled(part, size, -1) for part in self.spread))
+
+
+@partial(jax.jit, static_argnums=0)
+def _tile(layers: tuple[Layer, ...], x1: Array, x2: Array, spread1: tuple, spread2: tuple, go: Array) -> tuple:
+    first = jax.tree.map(lambda part: part[..., :, None], (x1, spread1))
+    second = jax.tree.map(lambda part: part[..., None, :], (x2, spread2))
+    segments = schedule(layers, x1.ndim - 2)
+    return displacements.run(segments, first[0], second[0], (first[1], second[1]), partial(fence, go))
+
+
+def of_pairs(layers: tuple[Layer, ...], x1: Array, x2: Array, go: Array) -> tuple[Array, Array]:
+    """Return K, Theta [B] of aligned samples [*positions, C, B], or of one [*positions, C, 1] with B others."""
+    x1, x2 = x1[..., None, :], x2[..., None, :]
+    segments = schedule(layers, x1.ndim - 3)
+    apart = partial(fence, go)
+    spread = (displacements.spreads(segments, x1, apart), displacements.spreads(segments, x2, apart))
+    K, theta = displacements.run(segments, x1, x2, spread, apart)
+    return K[0], theta[0]
+
+
+_pairs = jax.jit(of_pairs, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _spreads(layers: tuple[Layer, ...], x: Array, go: Array) -> list[Array]:
+    found = displacements.spreads(schedule(layers, x.ndim - 2), x[..., None, :], partial(fence, go))
+    return [part[..., 0, :] for part in found]
+
+
+def prepare_images(layers: tuple[Layer, ...], x: np.ndarray) -> Images:
+    """Bring samples [n, *positions, C] into the engine's layout, with what is evaluated once for each."""
+    last = np.ascontiguousarray(np.moveaxis(x, 0, -1))
+    if not any(segment.distances for segment in schedule(layers, x.ndim - 2)):
+        return Images(last, ())
+    size = min(_SPREADS, power_of_two(len(x)))
+    parts = []
+    with precision(x.dtype):
+        for start in range(0, len(x), size):
+            some = last[..., start : start + size]
+            found = _spreads(layers, filled(some, size, -1), np.bool_(True))
+            parts.append([to_numpy(part)[..., : some.shape[-1]] for part in found])
+    return Images(last, tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
+
+
+def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool) -> KernelPair:
+    """Return K and Theta [n1, n2] of samples with spatial axes.
+
+    Parameters
+    ----------
+    layers : tuple of Layer
+        The network's.
+    first, second : Images
+        Prepared samples.
+    symmetric : bool
+        Whether they are the same, so that half is evaluated.
+    """
+    dtype = first.x.dtype
+    sides = _sides(layers, first.x.shape[:-2], len(first), len(second))
+    if symmetric:
+        sides = (min(sides),) * 2
+    mends = any(segment.distances for segment in schedule(layers, first.x.ndim - 2))
+
+    def evaluate(rows: slice, columns: slice) -> tuple[np.ndarray, ...]:
+        a, b = first[rows], second[columns]
+        full_a, full_b = a.filled(sides[0]), b.filled(sides[1])
+        with precision(dtype):
+            found = _tile(layers, full_a.x, full_b.x, full_a.spread, full_b.spread, np.bool_(True))
+            if not mends:
+                return tuple(np.asarray(part) for part in found)
+            values = tuple(to_numpy(part)[: len(a), : len(b)] for part in found)
+            _mend_nearby(layers, a.x, b.x, values)
+            return values
+
+    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
+
+
+def _mend_nearby(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, values: tuple[np.ndarray, ...]) -> None:
+    """Interpolate pairs of nearly equal images, where pooled distances cancel."""
+    D, q1, q2 = _plain_distances(a, b)
+    rows, columns, ratio = close_pairs(D, q1, q2)
+    size = min(a.shape[-1] * b.shape[-1], power_of_two(max(len(rows), 1)))
+
+    def evaluate(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+        found = _pairs(layers, *(filled(np.moveaxis(x, 0, -1), size, -1) for x in (x1, x2)), np.bool_(True))
+        return np.stack([to_numpy(part)[: len(x1)] for part in found])
+
+    for k in range(0, len(rows), size):
+        i, j = rows[k : k + size], columns[k : k + size]
+        left, right = (np.moveaxis(x[..., some], -1, 0) for x, some in ((a, i), (b, j)))
+        found = interpolate(evaluate, left, right, ratio[k : k + size])
+        for matrix, part in zip(values, found, strict=True):
+            matrix[i, j] = part
+
+
+def _plain_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    first, second = (x.reshape(-1, x.shape[-1]) for x in (a, b))
+    numbers = len(first)
+    D = np.stack([np.square(first[:, i, None] - second).sum(axis=0) for i in range(first.shape[1])]) / numbers
+    return D, np.square(first).sum(axis=0) / numbers, np.square(second).sum(axis=0) / numbers
+
+
+def _sides(layers: tuple[Layer, ...], shape: tuple[int, ...], n1: int, n2: int) -> tuple[int, int]:
+    """Return a tile's sides: powers of two, so that the compiler meets few shapes."""
+    positions = int(np.prod(shape))
+    pairs = max(1, _CACHED // positions)
+    if not on_cpu():
+        pairs = _GPU_PAIRS
+    pool = next((layer for layer in layers if isinstance(layer, AvgPool)), None)
+    if layout(layers, len(shape)) == "displaced" and pool is not None:
+        pairs = min(pairs, max(1, _POOLED * pool.size**4 // positions**2))
+    rows = min(power_of_two(n1), power_of_two(pairs**0.5))
+    return rows, min(power_of_two(n2), max(1, power_of_two(pairs / rows)))
