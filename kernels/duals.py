@@ -51,9 +51,9 @@ def _other(D: Array, S: Array | None, q1: Array, q2: Array) -> tuple[Array, Arra
 
 
 def _rectifier_features(q: Array) -> Features:
-    root = jnp.sqrt(q)
-    positive = q > 0
-    return q, root, jnp.where(positive, 1 / jnp.where(positive, root, 1), 0)
+    """Return q, sqrt(q) and 1 / sqrt(2 q) to the power 1/2, 0 for q = 0."""
+    root, positive = jnp.sqrt(q), q > 0
+    return q, root, jnp.where(positive, jnp.sqrt(2**-0.5 / jnp.where(positive, root, 1)), 0)
 
 
 def _leaky_pair(layer: LeakyRelu, D: Array, S: Array | None, f1: Features, f2: Features) -> Image:
@@ -79,7 +79,7 @@ def _relu_pair(_: Relu, D: Array, S: Array | None, f1: Features, f2: Features) -
     excess = jnp.where(D - gap > noise, D - gap, 0)  # 2 sqrt(q1 q2) (1 - cos theta)
     size = s1 * s2
     if S is None:
-        w = jnp.sqrt(excess * (0.5 * r1 * r2))
+        w = jnp.sqrt(excess) * (r1 * r2)
         # Everything else is a function of w and the marginals, so that it alone need be kept.
         z = w * w
         angle, odd = arc(w)
@@ -87,7 +87,7 @@ def _relu_pair(_: Relu, D: Array, S: Array | None, f1: Features, f2: Features) -
         return Image(entering, gap / 2 + size * z - odd, None, (entering + odd) / 2, (1 - angle) / 2)
     far = jnp.where(S - gap > noise, S - gap, 0)
     near = excess <= far
-    angle, odd = arc(jnp.sqrt(jnp.where(near, excess, far) * (0.5 * r1 * r2)))
+    angle, odd = arc(jnp.sqrt(jnp.where(near, excess, far)) * (r1 * r2))
     entering, odd = (S - D) / 4, size * odd
     return Image(
         entering,
