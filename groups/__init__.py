@@ -7,6 +7,7 @@ from haarflow.groups.catalogue import (
     direct_product,
     icosahedral,
     octahedral,
+    p4,
     semidirect_product,
     symmetric,
     tetrahedral,
@@ -16,7 +17,7 @@ from haarflow.groups.coincidences import Coincidences, coincidences
 from haarflow.groups.continuous import Harmonic, HarmonicSum, harmonic, harmonics, pseudovector, vector
 from haarflow.groups.finite import FiniteGroup
 from haarflow.groups.haar import HaarAction, HaarQuadrature, o2, o3, so2, so3
-from haarflow.groups.images import image_dihedral, image_rotations, image_translations
+from haarflow.groups.images import image_dihedral, image_p4, image_rotations, image_translations
 from haarflow.groups.interpolated import interpolated_rotations
 from haarflow.groups.representations import (
     Isotypic,
@@ -56,6 +57,7 @@ __all__ = [
     "harmonics",
     "icosahedral",
     "image_dihedral",
+    "image_p4",
     "image_rotations",
     "image_translations",
     "interpolated_rotations",
@@ -66,6 +68,7 @@ __all__ = [
     "o2",
     "o3",
     "octahedral",
+    "p4",
     "permutation_action",
     "permutation_matrices",
     "pseudovector",

@@ -67,10 +67,45 @@ class Action(ABC):
             orbit[g] = self._transform(g, x)
         return orbit
 
-    def _batch(self, x: Any) -> np.ndarray:
-        x = _floating(x)
+    def correlate(self, x1: Any, x2: Any) -> np.ndarray | None:
+        """Return all inner products <x1_i, rho(g) x2_j> by a fast transform of the group, or None where none is known.
+
+        Parameters
+        ----------
+        x1 : array [n1, ...]
+            Samples.
+        x2 : array [n2, ...]
+            Samples of the same shape; these are the ones that move.
+
+        Returns
+        -------
+        array [n1, n2, |G|], or None
+            float32 where both batches are, otherwise float64. An inner product sums over all numbers of a
+            sample. Errors are of the order of eps |x1_i| |x2_j|, also where the product itself is small.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For samples of a shape that the action does not fit or of two shapes, or that are not real numbers.
+
+        Notes
+        -----
+        Cost where there is one: n1 n2 |G| log |G| rather than n1 n2 |G| D, for samples of D numbers.
+        """
+        x1, x2 = self._batch(x1, "x1"), self._batch(x2, "x2")
+        if x1.shape[1:] != x2.shape[1:]:
+            raise ValueError(f"x2 must hold samples of the shape {x1.shape[1:]} of those in x1, found {x2.shape[1:]}")
+        dtype = np.result_type(x1, x2)
+        return self._correlate(x1.astype(dtype, copy=False), x2.astype(dtype, copy=False))
+
+    def _correlate(self, x1: np.ndarray, x2: np.ndarray) -> np.ndarray | None:
+        """Correlate checked batches of one dtype; an action with a fast transform overrides this."""
+        return None
+
+    def _batch(self, x: Any, name: str = "x") -> np.ndarray:
+        x = _floating(x, name)
         if x.ndim == 0:
-            raise ValueError(f"x must be a batch [n, ...], found the single number {x}")
+            raise ValueError(f"{name} must be a batch [n, ...], found the single number {x}")
         self.check_shape(x.shape[1:])
         return x
 
@@ -96,10 +131,10 @@ class Action(ABC):
         """Transform a checked batch into a new array."""
 
 
-def _floating(x: Any) -> np.ndarray:
+def _floating(x: Any, name: str = "x") -> np.ndarray:
     x = np.asarray(x)
     if x.dtype.kind not in "biuf":
-        raise TypeError(f"x must hold real numbers, found dtype {x.dtype}")
+        raise TypeError(f"{name} must hold real numbers, found dtype {x.dtype}")
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "direct_product",
     "icosahedral",
     "octahedral",
+    "p4",
     "semidirect_product",
     "symmetric",
     "tetrahedral",
@@ -164,10 +165,25 @@ def semidirect_product(normal: FiniteGroup, acting: FiniteGroup, automorphisms: 
         for k in acting.generators:
             if not np.array_equal(maps[acting.table[h, k]], image[maps[k]]):
                 raise ValueError(f"automorphisms of {h} and {k} do not compose to that of their product")
-    left, right = np.divmod(np.arange(prod(shape)), acting.order)
-    first = normal.table[left[:, None], maps[right[:, None], left]]
-    table = first * acting.order + acting.table[right[:, None], right]
-    return FiniteGroup(table.astype(np.int32), f"{normal.name} : {acting.name}")
+    # [n, h, m] before k makes it four-fold: the full table is the only large array.
+    first = np.take(normal.table, maps, axis=1).astype(np.int32, copy=False) * acting.order
+    table = first[..., None] + acting.table[:, None, :].astype(np.int32, copy=False)
+    return FiniteGroup(table.reshape(prod(shape), -1), f"{normal.name} : {acting.name}")
+
+
+def p4(side: int) -> FiniteGroup:
+    """Return the cyclic shifts and quarter turns of a square grid; element s * 4 + r is r turns, then shift s.
+
+    Parameters
+    ----------
+    side : int
+        Side of the grid; the order is 4 side^2.
+    """
+    side = _count(side, "side")
+    y, x = np.divmod(np.arange(side**2), side)
+    # A quarter turn as np.rot90 makes it takes the shift (y, x) to (-x, y), whatever point it turns about.
+    turned = [y * side + x for y, x in ((y, x), (-x % side, y), (-y % side, -x % side), (x, -y % side))]
+    return semidirect_product(translations((side, side)), cyclic(4), np.stack(turned))
 
 
 def _product_table(a: np.ndarray, b: np.ndarray) -> np.ndarray:

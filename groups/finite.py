@@ -71,7 +71,10 @@ class FiniteGroup:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the table: equal for equal tables, in every process."""
-        return hashlib.sha256(np.ascontiguousarray(self.table, np.int64).tobytes()).hexdigest()
+        content = hashlib.sha256()
+        for row in self.table:  # one at a time: the whole table as int64 would be twice its size again
+            content.update(row.astype(np.int64).tobytes())
+        return content.hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FiniteGroup) and np.array_equal(self.table, other.table)

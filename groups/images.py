@@ -1,13 +1,14 @@
-"""Exact turns, flips and shifts of images [n, H, W, C]."""
+"""Exact turns, flips and shifts of images [n, H, W, C], and turns with shifts."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from haarflow.groups.actions import Action
-from haarflow.groups.catalogue import cyclic, dihedral, translations
+from haarflow.groups.catalogue import cyclic, dihedral, p4, translations
+from haarflow.groups.correlations import shift_correlations
 
-__all__ = ["check_images", "image_dihedral", "image_rotations", "image_translations"]
+__all__ = ["check_images", "image_dihedral", "image_p4", "image_rotations", "image_translations"]
 
 
 def check_images(shape: tuple[int, ...], name: str, square: bool) -> None:
@@ -78,6 +79,9 @@ class _ImageShifts(Action):
         shift = [int(s) * side // n for s, side, n in zip(steps, x.shape[1:3], self.shape, strict=True)]
         return np.roll(x, shift, axis=(1, 2))
 
+    def _correlate(self, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+        return shift_correlations(x1, x2[None], self.shape)
+
 
 def image_translations(shape: tuple[int, int]) -> Action:
     """Return the cyclic shifts of images [n, H, W, C].
@@ -96,3 +100,55 @@ def image_translations(shape: tuple[int, int]) -> Action:
         raise ValueError(f"shape must be (H, W), found {shape}")
     group = translations(shape)
     return _ImageShifts(group, f"image_translations({tuple(shape)})", shape=(int(shape[0]), int(shape[1])))
+
+
+@dataclass(frozen=True, eq=False)
+class _ImageP4(Action):
+    """Element s * 4 + r: r quarter turns about the centre, then shift number s."""
+
+    side: int = 1
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        check_images(shape, self.name, square=True)
+        if shape[0] % self.side:
+            raise ValueError(
+                f"{self.name} needs images whose sides are multiples of {self.side}, found samples of shape {shape}"
+            )
+
+    def _transform(self, g: int, x: np.ndarray) -> np.ndarray:
+        shift, turns = divmod(g, 4)
+        step = x.shape[1] // self.side
+        down, right = divmod(shift, self.side)
+        moved = np.roll(np.rot90(x, turns, axes=(1, 2)), (down * step, right * step), axis=(1, 2))
+        return np.ascontiguousarray(moved)
+
+    def _correlate(self, x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
+        turned = np.stack([np.rot90(x2, turns, axes=(1, 2)) for turns in range(4)])
+        return shift_correlations(x1, turned, (self.side, self.side))
+
+
+def image_p4(side: int) -> Action:
+    """Return the cyclic shifts and quarter turns of square images [n, H, H, C]: the wallpaper group p4 of the torus.
+
+    Parameters
+    ----------
+    side : int
+        Number of shifts along each axis: H for all, or a divisor of H for every H/side-th.
+
+    Returns
+    -------
+    Action
+        Of order 4 side^2. Element s * 4 + r turns by r quarters as np.rot90 does, then shifts by
+        (s // side, s % side) steps as np.roll does.
+
+    Raises
+    ------
+    ValueError
+        For a side that is not a positive integer.
+
+    Notes
+    -----
+    The group's table holds 16 side^4 numbers: 39 MB for side 28.
+    Source: Cohen and Welling, Group equivariant convolutional networks, ICML 2016, on the group p4.
+    """
+    return _ImageP4(p4(side), f"image_p4({side})", side=int(side))

@@ -42,6 +42,7 @@ GROUPS = {
     "C3 x S3": (lambda: g.direct_product(g.cyclic(3), g.symmetric(3)), 18, None),
     "Q8 x C3": (lambda: g.direct_product(quaternions(), g.cyclic(3)), 24, None),
     "T3x3 : C4": (lambda: turns_and_shifts(3), 36, None),
+    "p4": (lambda: g.p4(2), 16, None),
 }
 
 
@@ -57,6 +58,8 @@ ACTIONS = {
     "turns and flips": (g.image_dihedral, (4, 4, 1)),
     "shifts": (lambda: g.image_translations((2, 3)), (2, 3, 1)),
     "coarse shifts": (lambda: g.image_translations((2, 2)), (4, 6, 1)),
+    "p4": (lambda: g.image_p4(3), (3, 3, 2)),
+    "coarse p4": (lambda: g.image_p4(2), (4, 4, 1)),
     "cube rotations": (lambda: _vectors(g.octahedral()), (2, 3)),
     "icosahedron": (lambda: _vectors(g.icosahedral()), (3,)),
     "quaternions": (lambda: _vectors(quaternions()), (4,)),

@@ -100,6 +100,8 @@ MISFITS = [
     ("quarter turns", (8, 8), r"add a channel axis with x\[..., None\]"),
     ("turns and flips", (3, 4, 1), "needs square images"),
     ("shifts", (3, 3, 1), "multiples of"),
+    ("p4", (3, 6, 1), "needs square images"),
+    ("p4", (4, 4, 1), r"multiples of 3, found samples of shape \(4, 4, 1\)"),
     ("cube rotations", (3, 2), "last axis of size 3"),
     ("lattice", (10,), r"acts on \[n, 9, ...\]"),
 ]

@@ -111,6 +111,12 @@ REFUSED = {
     "no sites": (lambda: groups.lattice_rotations(0), ValueError, "side must be a positive integer"),
     "one side": (lambda: groups.image_translations(3), ValueError, r"shape must be \(H, W\), found 3"),
     "three sides": (lambda: groups.image_translations((2, 2, 2)), ValueError, r"must be \(H, W\)"),
+    "no side": (lambda: groups.image_p4(0), ValueError, "side must be a positive integer, found 0"),
+    "two sides of a square": (
+        lambda: groups.p4((3, 3)),
+        ValueError,
+        r"side must be a positive integer, found \(3, 3\)",
+    ),
     "three turns": (lambda: groups.image_rotations(3), ValueError, r"see interpolated_rotations\(3\)"),
     "no turns": (lambda: groups.interpolated_rotations(0), ValueError, "positive integer, found 0"),
     "oblong turns": (
