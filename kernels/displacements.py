@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from haarflow.kernels.architecture import AvgPool, GlobalAvgPool
+from haarflow.kernels.duals import Distances
 from haarflow.kernels.recursion import Marginal, Pair, Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import Segment
 
@@ -73,7 +74,7 @@ def distances(x1: Array, x2: Array) -> State:
     for c in range(channels):  # so that differences of all channels are never formed at once
         a, b = lax.index_in_dim(x1, c, rank, False), lax.index_in_dim(x2, c, rank, False)
         D, S = D + (a - b) ** 2, S + (a + b) ** 2
-    return State(jnp.asarray(D) / channels, jnp.asarray(S) / channels, None, None)
+    return State(Distances(jnp.asarray(D) / channels, jnp.asarray(S) / channels))
 
 
 def run(
@@ -138,9 +139,9 @@ def _run(
             begin, moving, variances = partial(_plain, pooled), None, tuple(averaged)
             continue
         if spread is None:
-            assert pooled.D is not None
-            found.append(pooled.D[0])
-            own = (pooled.D[0], pooled.D[0])
+            assert pooled.apart is not None
+            own = (pooled.apart.D[0], pooled.apart.D[0])
+            found.append(own[0])
         else:
             number = sum(s.distances for s in segments[:k])
             own = (spread[0][number], spread[1][number])
@@ -150,22 +151,21 @@ def _run(
 
 
 def _plain(pooled: State, slot: Array, _: Any) -> State:
-    return State(*(None if part is None else part[slot] for part in pooled))
+    return jax.tree.map(lambda part: part[slot], pooled)
 
 
 def _apart(pooled: State, q1: Array, spread1: Array, slot: Array, second: tuple[Array, Array]) -> State:
     """Turn pooled distances into those of the means: less the mean spread within each (an energy distance)."""
     q2, spread2 = second
-    D, S, _, theta = _plain(pooled, slot, None)
-    assert D is not None
+    state = _plain(pooled, slot, None)
     within = (spread1 + spread2) / 2
     # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
-    noise = 16 * jnp.finfo(D.dtype).eps * (q1 + q2 + within)
+    noise = 16 * jnp.finfo(q1.dtype).eps * (q1 + q2 + within)
 
     def clean(total: Array) -> Array:
         return jnp.where(noise > total - within, 0, total - within)
 
-    return State(clean(D), None if S is None else clean(S), None, theta)
+    return state._replace(apart=jax.tree.map(clean, state.apart))
 
 
 def _walked(
@@ -217,8 +217,8 @@ def _pooled(
 
     def kept(state: State, ends: Pair) -> State:
         if segment.distances:
-            return state._replace(K=None)
-        return State(None, None, covariance(state, *ends), state.theta)
+            return state
+        return State(None, covariance(state, *ends), state.theta)
 
     def contribution(displacement: Array | None, slot: Array) -> State:
         return fence(kept, *walked(displacement, slot))
@@ -228,7 +228,7 @@ def _pooled(
         count = int(np.prod(grid.shape))
         if grid.alone:
             state = contribution(None, jnp.zeros((), int))
-            return State(*(None if part is None else part.mean(axes)[None] for part in state))
+            return jax.tree.map(lambda part: part.mean(axes)[None], state)
 
         def add(total: State, at: tuple[Array, Array]) -> State:
             part = fence(lambda state: jax.tree.map(lambda v: v.sum(axes), state), contribution(*at))

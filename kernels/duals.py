@@ -6,6 +6,10 @@ and a nonlinearity s maps it to the D and S of (s(u), s(v)). Where u and v nearl
 every formula below keeps its relative accuracy, while K alone would lose half the digits: differences of
 the marginals enter in second order only, so that their rounding does no harm. Where K >= 0 is known, S is
 2 (q1 + q2) - D without cancellation and is not carried: it is None.
+
+Rectifiers need the angle alone, from what D and S exceed (sqrt q1 - sqrt q2)^2 by: `near` = 2 sqrt(q1 q2) (1 - cos)
+and `far` = 2 sqrt(q1 q2) (1 + cos). Dense layers carry them from one rectifier to the next, which is cheaper than
+D and exact for parallel u and v; they are None elsewhere.
 """
 
 from collections.abc import Callable
@@ -18,17 +22,25 @@ from jax import Array
 from haarflow.kernels.arcs import arc, twice_arcsin
 from haarflow.kernels.architecture import Erf, Gelu, Layer, LeakyRelu, Relu, Sin
 
-__all__ = ["DUALS", "Dual", "Image"]
+__all__ = ["DUALS", "Distances", "Dual", "Image"]
 
 Features = tuple[Array, ...]
+
+
+class Distances(NamedTuple):
+    """How far apart a pair (u, v) is."""
+
+    D: Array
+    S: Array | None = None
+    near: Array | None = None
+    far: Array | None = None
 
 
 class Image(NamedTuple):
     """What a nonlinearity makes of a pair (u, v)."""
 
     entering: Array  # E[u v], in the form that costs least
-    D: Array
-    S: Array | None
+    apart: Distances
     K: Array  # E[s(u) s(v)]
     slope: Array  # E[s'(u) s'(v)]
 
@@ -37,17 +49,23 @@ class Dual(NamedTuple):
     """A nonlinearity s under the Gaussian expectation.
 
     `marginal(layer, q)` returns E[s(u)^2]; `features(q)` what the pair needs of each variance, evaluated once
-    for each sample rather than each pair; `pair(layer, D, S, f1, f2)` an Image.
+    for each sample rather than each pair; `pair(layer, distances, f1, f2)` an Image.
     """
 
-    pair: Callable[[Any, Array, Array | None, Features, Features], Image]
+    pair: Callable[[Any, Distances, Features, Features], Image]
     features: Callable[[Array], Features]
     marginal: Callable[[Any, Array], Array]
 
 
-def _other(D: Array, S: Array | None, q1: Array, q2: Array) -> tuple[Array, Array]:
+def _other(apart: Distances, q1: Array, q2: Array) -> tuple[Array, Array]:
     """Return S and K, where K >= 0 if S is not carried."""
+    D, S = apart.D, apart.S
     return (2 * (q1 + q2) - D, (q1 + q2 - D) / 2) if S is None else (S, (S - D) / 4)
+
+
+def _alike(apart: Distances, D: Array, S: Array) -> Distances:
+    """Carry S on where it was."""
+    return Distances(D, None if apart.S is None else S)
 
 
 def _rectifier_features(q: Array) -> Features:
@@ -56,46 +74,45 @@ def _rectifier_features(q: Array) -> Features:
     return q, root, jnp.where(positive, jnp.sqrt(2**-0.5 / jnp.where(positive, root, 1)), 0)
 
 
-def _leaky_pair(layer: LeakyRelu, D: Array, S: Array | None, f1: Features, f2: Features) -> Image:
+def _leaky_pair(layer: LeakyRelu, apart: Distances, f1: Features, f2: Features) -> Image:
     # leaky = slope * identity + (1 - slope) * relu, and E[u relu(v)] = K/2.
-    part = _relu_pair(Relu(), D, S, f1, f2)
+    part = _relu_pair(Relu(), apart, f1, f2)
     relu, a = (1 - layer.slope) ** 2, layer.slope
     # Behind a rectifier, S of the rectified pair is 2 (q1 + q2) - D; a linear part brings the small ones back.
-    rectified = f1[0] + f2[0] - part.D
+    rectified = f1[0] + f2[0] - part.apart.D
     return Image(
         part.entering,
-        relu * part.D + a * D,
-        None if S is None else relu * rectified + a * S,
+        Distances(relu * part.apart.D + a * apart.D, None if apart.S is None else relu * rectified + a * apart.S),
         relu * part.K + a * part.entering,
         relu * part.slope + a,
     )
 
 
-def _relu_pair(_: Relu, D: Array, S: Array | None, f1: Features, f2: Features) -> Image:
+def _relu_pair(_: Relu, apart: Distances, f1: Features, f2: Features) -> Image:
     (q1, s1, r1), (q2, s2, r2) = f1, f2
-    gap = (s1 - s2) ** 2
+    D, S, near, far = apart
+    gap, size = (s1 - s2) ** 2, s1 * s2
     # What rounding leaves of D - gap where u and v are parallel counts as 0: the square root would amplify it.
     noise = 16 * jnp.finfo(D.dtype).eps * jnp.abs(q1 - q2)
-    excess = jnp.where(D - gap > noise, D - gap, 0)  # 2 sqrt(q1 q2) (1 - cos theta)
-    size = s1 * s2
-    if S is None:
-        w = jnp.sqrt(excess) * (r1 * r2)
-        # Everything else is a function of w and the marginals, so that it alone need be kept.
-        z = w * w
-        angle, odd = arc(w)
-        entering, odd = size * (1 - z), size * odd
-        return Image(entering, gap / 2 + size * z - odd, None, (entering + odd) / 2, (1 - angle) / 2)
-    far = jnp.where(S - gap > noise, S - gap, 0)
-    near = excess <= far
-    angle, odd = arc(jnp.sqrt(jnp.where(near, excess, far)) * (r1 * r2))
-    entering, odd = (S - D) / 4, size * odd
-    return Image(
-        entering,
-        jnp.where(near, D, q1 + q2) / 2 - odd,
-        None,
-        (jnp.where(near, entering, 0) + odd) / 2,
-        jnp.where(near, 1 - angle, angle) / 2,
-    )
+
+    def excess(total: Array) -> Array:
+        return jnp.where(total - gap > noise, total - gap, 0)
+
+    near = excess(D) if near is None else jnp.maximum(near, 0)
+    far = None if S is None else excess(S) if far is None else jnp.maximum(far, 0)
+    # Everything else is a function of w, of which side is the nearer, and of the marginals.
+    w = jnp.sqrt(near if far is None else jnp.minimum(near, far)) * (r1 * r2)
+    z = w * w
+    angle, odd = arc(w)
+    entering, turned, share = 1 - z, z, 1 - angle
+    if far is not None:
+        acute = near <= far
+        entering, turned, share = (
+            jnp.where(acute, part, other)
+            for part, other in ((entering, z - 1), (z, jnp.ones_like(z)), (share, angle))
+        )
+    beyond = size * (turned - odd)
+    return Image(size * entering, Distances(gap / 2 + beyond, near=beyond), size * (1 - turned + odd) / 2, share / 2)
 
 
 def _arcsine_features(q: Array) -> Features:
@@ -146,11 +163,13 @@ def _erf_features(q: Array) -> Features:
     return _arcsine_features(2 * q)
 
 
-def _erf_pair(_: Erf, D: Array, S: Array | None, f1: Features, f2: Features) -> Image:
-    full, K = _other(D, S, f1[0] / 2, f2[0] / 2)
-    a = _angles(2 * D, 2 * full, f1, f2)
+def _erf_pair(_: Erf, apart: Distances, f1: Features, f2: Features) -> Image:
+    full, K = _other(apart, f1[0] / 2, f2[0] / 2)
+    a = _angles(2 * apart.D, 2 * full, f1, f2)
     near, far = 4 / np.pi * a.minus, 4 / np.pi * a.plus
-    return Image(K, near, None if S is None else far, (far - near) / 4, 2 / np.pi / (a.root * a.product))
+    return Image(
+        K, _alike(apart, near, far), (far - near) / 4, 2 / np.pi / (a.root * a.product)
+    )
 
 
 def _arcsine(q: Array) -> Array:
@@ -167,14 +186,14 @@ def _sin_features(q: Array) -> Features:
     return q, jnp.exp(-q)
 
 
-def _sin_pair(_: Sin, D: Array, S: Array | None, f1: Features, f2: Features) -> Image:
-    full, K = _other(D, S, f1[0], f2[0])
+def _sin_pair(_: Sin, apart: Distances, f1: Features, f2: Features) -> Image:
+    full, K = _other(apart, f1[0], f2[0])
+    D = apart.D
     shift = (f1[1] - f2[1]) ** 2 / 2
     near, far = jnp.exp(-D / 2), jnp.exp(-full / 2)
     return Image(
         K,
-        -jnp.expm1(-D / 2) * (1 + far) - shift,
-        None if S is None else -jnp.expm1(-full / 2) * (1 + near) - shift,
+        _alike(apart, -jnp.expm1(-D / 2) * (1 + far) - shift, -jnp.expm1(-full / 2) * (1 + near) - shift),
         # (near - far) / 2 without cancellation where K is small
         (far * jnp.expm1(2 * jnp.minimum(K, 0)) - near * jnp.expm1(-2 * jnp.maximum(K, 0))) / 2,
         (near + far) / 2,
@@ -194,12 +213,13 @@ def _gelu_features(q: Array) -> Features:
     return *_arcsine_features(q), jnp.sqrt(1 + 2 * q), _gelu_even(q)
 
 
-def _gelu_pair(_: Gelu, D: Array, S: Array | None, f1: Features, f2: Features) -> Image:
+def _gelu_pair(_: Gelu, apart: Distances, f1: Features, f2: Features) -> Image:
     # GELU = u/2 + h(u) with h even, so E[u h(v)] = 0 and the two parts add. Writing K[h] as
     # (1/d - d w + K f) / (2 pi), each of the three terms' second difference is taken without cancellation.
     (*angles1, d1, even1), (*angles2, d2, even2) = f1, f2
     (q1, root1, A1, *_), (q2, root2, A2, *_) = angles1, angles2
-    full, K = _other(D, S, q1, q2)
+    full, K = _other(apart, q1, q2)
+    D = apart.D
     a = _angles(D, full, tuple(angles1), tuple(angles2))
     mean, delta = (q1 + q2) / 2, q1 - q2
     R = (root1 * root2) ** 2
@@ -218,7 +238,7 @@ def _gelu_pair(_: Gelu, D: Array, S: Array | None, f1: Features, f2: Features) -
     slope_dual = 1 / 4 + f / (2 * np.pi) + K / (2 * np.pi * d) * (1 / d**2 + w + 1)
     evens = 2 * (even1 + even2)
     near, far = D / 4 + even, full / 4 + evens - even
-    return Image(K, near, None if S is None else far, K / 4 + (evens / 2 - even) / 2, slope_dual)
+    return Image(K, _alike(apart, near, far), K / 4 + (evens / 2 - even) / 2, slope_dual)
 
 
 def _gelu_marginal(_: Gelu, q: Array) -> Array:

@@ -1,6 +1,6 @@
 """Kernels of inner products: BLAS Gram tiles of unit vectors, and the recursion elementwise behind them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,17 +10,19 @@ import numpy as np
 from jax import Array, lax
 
 from haarflow.kernels.architecture import Layer
-from haarflow.kernels.backend import on_cpu, precision, to_numpy
+from haarflow.kernels.backend import precision, to_numpy
+from haarflow.kernels.duals import Distances
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.recursion import Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import schedule
-from haarflow.kernels.tiling import filled, in_tiles, power_of_two
+from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
 
 __all__ = ["Vectors", "flat_distances", "flat_gram", "of_distances", "of_products", "of_states", "prepare_vectors"]
 
-# Sides of a tile, and numbers of one array that stay in a core's cache while the recursion passes over it.
+Pairs = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+# Sides of a tile: large for BLAS, small for a core's cache.
 _SIDE = 512
-_CACHED = 2**14
 # Close pairs whose differences are held at a time.
 _CLOSE = 2**10
 
@@ -58,44 +60,37 @@ def prepare_vectors(x: np.ndarray) -> Vectors:
     return Vectors(x, x / np.where(norm > 0, norm, 1)[:, None], q)
 
 
-def of_states(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+def of_states(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Array) -> tuple[Array, Array]:
     """Run the recursion from distances and variances of flat inputs, all of shapes that broadcast."""
     (segment,) = schedule(layers, 0)
     (tape1, end1), (tape2, end2) = (marginals(segment.units, q) for q in (q1, q2))
-    place = Place(None, lambda f, *arrays: f(*arrays))
-    state, _ = walk(
-        segment.units, State(D, S, None, None), (q1, q2), iter(zip(tape1, tape2, strict=True)), place
-    )
+    place = Place(None, lambda f, *arrays: f(*arrays), angles=apart.near is not None)
+    state, _ = walk(segment.units, State(apart), (q1, q2), iter(zip(tape1, tape2, strict=True)), place)
     assert state.theta is not None
     return covariance(state, end1, end2), state.theta
 
 
 @partial(jax.jit, static_argnums=0)
 def _of_distances(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    return of_states(layers, D, S, q1, q2)
+    return of_states(layers, Distances(D, S), q1, q2)
+
+
+def _of_cosines(layers: tuple[Layer, ...], c: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
+    s1, s2 = jnp.sqrt(q1), jnp.sqrt(q2)
+    gap, size = (s1 - s2) ** 2, 2 * s1 * s2
+    near, far = size * (1 - c), size * (1 + c)
+    return of_states(layers, Distances(gap + near, gap + far, near, far), q1, q2)
+
+
+_products_tile = jax.jit(_of_cosines, static_argnums=0)
 
 
 @partial(jax.jit, static_argnums=0)
-def _of_cosines(layers: tuple[Layer, ...], c: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    """Return K, Theta [I, J] from cosines, rows at a time so that intermediate arrays stay in cache."""
-
-    def rows(c: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-        s1, s2 = jnp.sqrt(q1), jnp.sqrt(q2)
-        gap, size = (s1 - s2) ** 2, 2 * s1 * s2
-        return of_states(layers, gap + size * (1 - c), gap + size * (1 + c), q1, q2)
-
-    height = max(1, min(len(c), _CACHED // c.shape[1]))
-    if len(c) == height or not on_cpu():
-        return rows(c, q1, q2)
-
-    def blocks(part: Array) -> Array:
-        return part.reshape(-1, height, *part.shape[1:])
-
-    if len(q2) == len(c):
-        K, theta = lax.map(lambda part: rows(*part), (blocks(c), blocks(q1), blocks(q2)))
-    else:
-        K, theta = lax.map(lambda part: rows(*part, q2), (blocks(c), blocks(q1)))
-    return K.reshape(c.shape), theta.reshape(c.shape)
+def _vectors_tile(layers: tuple[Layer, ...], u1: Array, u2: Array, q1: Array, q2: Array) -> tuple[Array, ...]:
+    # HIGHEST: a GPU would round float32 to 10 bits.
+    c = jnp.matmul(u1, u2.T, precision=lax.Precision.HIGHEST)
+    close = jnp.abs(c) >= _edge(c.dtype)
+    return *_of_cosines(layers, c, q1[:, None], q2[None]), close, jnp.any(close)
 
 
 def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmetric: bool) -> KernelPair:
@@ -110,19 +105,28 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
     symmetric : bool
         Whether they are the same, so that half is evaluated.
     """
-    height, width = (min(_SIDE, power_of_two(len(part))) for part in (first, second))
+    dtype = first.x.dtype
+    sides = tuple(min(_SIDE, power_of_two(len(part))) for part in (first, second))
 
-    def evaluate(rows: slice, columns: slice) -> tuple[np.ndarray, ...]:
+    def blocks(part: Vectors, side: int) -> list[tuple[Array, Array]]:
+        parts = (part[i : i + side] for i in range(0, len(part), side))
+        return [(jnp.asarray(filled(some.unit, side)), jnp.asarray(filled(some.q, side))) for some in parts]
+
+    with precision(dtype):  # each block is taken to the device once, not once for every tile
+        left = blocks(first, sides[0])
+        right = left if symmetric else blocks(second, sides[1])
+
+    def evaluate(rows: slice, columns: slice) -> Tile:
         a, b = first[rows], second[columns]
-        c = np.zeros((height, width), a.x.dtype)
-        np.matmul(a.unit, b.unit.T, out=c[: len(a), : len(b)])
+        (u1, q1), (u2, q2) = left[rows.start // sides[0]], right[columns.start // sides[1]]
+        with precision(dtype):
+            *values, close, some = (np.asarray(part) for part in _vectors_tile(layers, u1, u2, q1, q2))
+        if not some:
+            return Tile(tuple(values))
+        i, j = np.nonzero(close[: len(a), : len(b)])
+        return _mended(layers, values, i, j, lambda i, j: (a.x[i], b.x[j]), lambda i, j: (a.q[i], b.q[j]))
 
-        def samples(i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return a.x[i], b.x[j]
-
-        return of_products(layers, c, filled(a.q, height)[:, None], filled(b.q, width)[None], samples)
-
-    return in_tiles(evaluate, len(first), len(second), (height, width), symmetric, first.x.dtype.name)
+    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
 
 
 def of_products(
@@ -130,8 +134,8 @@ def of_products(
     c: np.ndarray,
     q1: np.ndarray,
     q2: np.ndarray,
-    samples: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
+    samples: Pairs,
+) -> Tile:
     """Return K and Theta from the cosines of pairs.
 
     Parameters
@@ -140,30 +144,30 @@ def of_products(
         The network's.
     c : array [I, J]
         Inner products of unit vectors, with the rounding of a BLAS or Fourier transform.
-    q1, q2 : array [I, 1], [1, J] or [I, 1]
+    q1, q2 : array [I, 1]
         Mean squares of both samples of each pair.
     samples : callable
         (i, j) -> both samples [pairs, d] of the pairs c[i, j], asked for where they are close: there distances
         come from differences, since those of a Gram matrix carry its rounding into the angle.
-
-    Returns
-    -------
-    array, array [I, J]
-        Perhaps read-only.
     """
     with precision(c.dtype):
-        K, theta = (np.asarray(part) for part in _of_cosines(layers, c, q1, q2))
+        values = tuple(np.asarray(part) for part in _products_tile(layers, c, q1, q2))
     edge = _edge(c.dtype)
     if c.max(initial=-1.0) < edge and c.min(initial=1.0) > -edge:  # two cheap passes rule most tiles out
-        return K, theta
-    rows, columns = np.nonzero(np.abs(c) >= edge)
-    K, theta = K.copy(), theta.copy()
-    q1, q2 = np.broadcast_to(q1, c.shape), np.broadcast_to(q2, c.shape)
+        return Tile(values)
+    i, j = np.nonzero(np.abs(c) >= edge)
+    return _mended(layers, values, i, j, samples, lambda i, j: (q1[i, 0], q2[i, 0]))
+
+
+def _mended(
+    layers: tuple[Layer, ...], values: Sequence[np.ndarray], rows: np.ndarray, columns: np.ndarray, samples: Pairs, variances: Pairs
+) -> Tile:
+    """Evaluate close pairs from differences of the samples."""
+    parts = []
     for start in range(0, len(rows), _CLOSE):
         i, j = rows[start : start + _CLOSE], columns[start : start + _CLOSE]
-        exact = of_distances(layers, *_exact(*samples(i, j)), q1[i, j], q2[i, j])
-        K[i, j], theta[i, j] = exact.nngp, exact.ntk
-    return K, theta
+        parts.append(of_distances(layers, *_exact(*samples(i, j)), *variances(i, j)))
+    return Tile(tuple(values), rows, columns, [np.concatenate([part[k] for part in parts]) for k in range(2)])
 
 
 def of_distances(
@@ -196,5 +200,7 @@ def _exact(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _edge(dtype: np.dtype) -> float:
-    # Beyond this cosine a product's rounding, eps, would show up in the angle sqrt(2 - 2 c).
-    return 1 - float(np.finfo(dtype).eps) ** 0.25
+    # A product's rounding, eps, is an error of eps / theta in the angle: beyond this cosine more than 1e-13, in
+    # float32 more than 1e-6.
+    angle = 2.0**-8 if dtype == np.float64 else 2.0**-3
+    return 1 - angle**2 / 2

@@ -10,6 +10,7 @@ from jax import Array
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.architecture import Layer
 from haarflow.kernels.backend import precision, to_numpy
+from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import flat_distances, of_states, prepare_vectors
 from haarflow.kernels.images import of_pairs
 from haarflow.kernels.schedule import layout
@@ -25,7 +26,7 @@ def _slopes(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array)
     """Return dTheta/dD, dTheta/dS and dTheta/dq1, element by element."""
 
     def total(D: Array, S: Array, q1: Array) -> Array:
-        return jnp.sum(of_states(layers, D, S, q1, q2[None, :])[1])
+        return jnp.sum(of_states(layers, Distances(D, S), q1, q2[None, :])[1])
 
     return jax.grad(total, argnums=(0, 1, 2))(D, S, jnp.broadcast_to(q1[:, None], D.shape))
 

@@ -14,7 +14,7 @@ from haarflow.kernels.backend import fence, on_cpu, precision, to_numpy
 from haarflow.kernels.nearby import close_pairs, interpolate
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import layout, schedule
-from haarflow.kernels.tiling import filled, in_tiles, power_of_two
+from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
 
 __all__ = ["Images", "image_gram", "of_pairs", "prepare_images"]
 
@@ -114,36 +114,35 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
         sides = (min(sides),) * 2
     mends = any(segment.distances for segment in schedule(layers, first.x.ndim - 2))
 
-    def evaluate(rows: slice, columns: slice) -> tuple[np.ndarray, ...]:
+    def evaluate(rows: slice, columns: slice) -> Tile:
         a, b = first[rows], second[columns]
         full_a, full_b = a.filled(sides[0]), b.filled(sides[1])
         with precision(dtype):
             found = _tile(layers, full_a.x, full_b.x, full_a.spread, full_b.spread, np.bool_(True))
-            if not mends:
-                return tuple(np.asarray(part) for part in found)
-            values = tuple(to_numpy(part)[: len(a), : len(b)] for part in found)
-            _mend_nearby(layers, a.x, b.x, values)
-            return values
+            tile = Tile(tuple(np.asarray(part) for part in found))
+            return _mended(layers, a.x, b.x, tile) if mends else tile
 
     return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
 
 
-def _mend_nearby(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, values: tuple[np.ndarray, ...]) -> None:
+def _mended(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, tile: Tile) -> Tile:
     """Interpolate pairs of nearly equal images, where pooled distances cancel."""
     D, q1, q2 = _plain_distances(a, b)
     rows, columns, ratio = close_pairs(D, q1, q2)
-    size = min(a.shape[-1] * b.shape[-1], power_of_two(max(len(rows), 1)))
+    if len(rows) == 0:
+        return tile
+    size = min(a.shape[-1] * b.shape[-1], power_of_two(len(rows)))
 
     def evaluate(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
         found = _pairs(layers, *(filled(np.moveaxis(x, 0, -1), size, -1) for x in (x1, x2)), np.bool_(True))
         return np.stack([to_numpy(part)[: len(x1)] for part in found])
 
+    parts = []
     for k in range(0, len(rows), size):
         i, j = rows[k : k + size], columns[k : k + size]
         left, right = (np.moveaxis(x[..., some], -1, 0) for x, some in ((a, i), (b, j)))
-        found = interpolate(evaluate, left, right, ratio[k : k + size])
-        for matrix, part in zip(values, found, strict=True):
-            matrix[i, j] = part
+        parts.append(interpolate(evaluate, left, right, ratio[k : k + size]))
+    return Tile(tile.values, rows, columns, np.concatenate(parts, axis=1))
 
 
 def _plain_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,14 +6,16 @@ along the other's samples. No position axes remain behind Flatten and GlobalAvgP
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from haarflow.kernels import convolution
 from haarflow.kernels.architecture import Conv
-from haarflow.kernels.duals import DUALS, Features
+from haarflow.kernels.duals import DUALS, Distances, Features
 from haarflow.kernels.schedule import Unit
 
 __all__ = ["Marginal", "Place", "State", "covariance", "distance_sum", "marginals", "walk"]
@@ -22,16 +24,16 @@ __all__ = ["Marginal", "Place", "State", "covariance", "distance_sum", "marginal
 class State(NamedTuple):
     """What is known of a pair (u, v); a field is None where it is not carried."""
 
-    D: Array | None  # E[(u - v)^2], until the network's last nonlinearity
-    S: Array | None  # E[(u + v)^2]; not carried where K >= 0 is known
-    K: Array | None  # E[u v], behind the last nonlinearity
-    theta: Array | None  # None while it is 0
+    apart: Distances | None = None  # until the network's last nonlinearity
+    K: Array | None = None  # E[u v], behind it
+    theta: Array | None = None  # None while it is 0
 
 
 class Marginal(NamedTuple):
     """What one unit needs of a sample's variances: evaluated once for each sample, not for each pair."""
 
-    features: Features  # of the variance that enters the nonlinearity
+    features: Features  # of the variance behind the linear layer
+    linear: Array  # that variance
     variance: Array  # behind the unit
 
 
@@ -40,6 +42,7 @@ class Place(NamedTuple):
 
     displacement: tuple[Array, ...] | None  # None: p = p'
     fence: Callable[..., Any]  # fence(f, *arrays) = f(*arrays), compiled on its own
+    angles: bool = False  # whether rectifiers' angles are carried
 
 
 Pair = tuple[Array, Array]
@@ -52,7 +55,7 @@ def marginals(units: tuple[Unit, ...], q: Array) -> tuple[list[Marginal], Array]
         if unit.branch:
             inner, branch = marginals(unit.branch, q)
             q = q + branch
-            tape += [*inner, Marginal((), q)]
+            tape += [*inner, Marginal((), q, q)]
             continue
         features: Features = ()
         if unit.linear is not None:
@@ -62,10 +65,11 @@ def marginals(units: tuple[Unit, ...], q: Array) -> tuple[list[Marginal], Array]
                 weight /= len(unit.linear.offsets)
                 q = convolution.total(unit.linear, rim)
             q = weight * q + bias
+        linear = q
         if unit.nonlinear is not None:
             dual = DUALS[type(unit.nonlinear)]
             features, q = dual.features(q), dual.marginal(unit.nonlinear, q)
-        tape.append(Marginal(features, q))
+        tape.append(Marginal(features, linear, q))
     return tape, q
 
 
@@ -73,14 +77,15 @@ def covariance(state: State, q1: Array, q2: Array) -> Array:
     """Return E[u v]."""
     if state.K is not None:
         return state.K
-    assert state.D is not None
-    return (q1 + q2 - state.D) / 2 if state.S is None else (state.S - state.D) / 4
+    assert state.apart is not None
+    D, S, *_ = state.apart
+    return (q1 + q2 - D) / 2 if S is None else (S - D) / 4
 
 
 def distance_sum(state: State, q1: Array, q2: Array) -> Array:
     """Return S, carried or not."""
-    assert state.D is not None
-    return 2 * (q1 + q2) - state.D if state.S is None else state.S
+    assert state.apart is not None
+    return 2 * (q1 + q2) - state.apart.D if state.apart.S is None else state.apart.S
 
 
 def walk(
@@ -120,12 +125,11 @@ def walk(
 
 def _sum(a: State, at_a: Pair, b: State, at_b: Pair) -> State:
     theta = b.theta if a.theta is None else a.theta if b.theta is None else a.theta + b.theta
-    if a.K is not None or b.K is not None:
-        return State(None, None, covariance(a, *at_a) + covariance(b, *at_b), theta)
-    assert a.D is not None
-    assert b.D is not None
-    S = None if a.S is None and b.S is None else distance_sum(a, *at_a) + distance_sum(b, *at_b)
-    return State(a.D + b.D, S, None, theta)
+    if a.apart is None or b.apart is None:
+        return State(None, covariance(a, *at_a) + covariance(b, *at_b), theta)
+    carried = a.apart.S is not None or b.apart.S is not None
+    S = distance_sum(a, *at_a) + distance_sum(b, *at_b) if carried else None
+    return State(Distances(a.apart.D + b.apart.D, S), None, theta)
 
 
 def _advance(
@@ -135,55 +139,74 @@ def _advance(
     masks, alone = convolution.Neighbours(), None
     if conv is not None:
         wraps = conv.padding == "CIRCULAR" or place.displacement is not None
-        state = place.fence(lambda part: _each(lambda image: convolution.padded(conv, image, not wraps), part), state)
+        state = _without_angles(state)
+        state = place.fence(partial(jax.tree.map, lambda image: convolution.padded(conv, image, not wraps)), state)
         if place.displacement is not None and conv.padding == "SAME" and conv.size > 1:
             shape = first.variance.shape[:2]
             masks = place.fence(
                 lambda d: convolution.neighbours(conv, shape, d, first.variance), place.displacement
             )
-            if state.K is None:
+            if state.apart is not None:
                 rims = (convolution.padded(conv, q, zeros=False) for q in variances)
                 alone = place.fence(lambda *q: convolution.total_alone(conv, masks, *q), *rims)
 
     def stage(state: State, first: Marginal, second: Marginal, masks: Any, alone: Any) -> State:
         if conv is not None:
-            state = _each(lambda image: convolution.total(conv, image, masks.both), state)
+            state = jax.tree.map(lambda image: convolution.total(conv, image, masks.both), state)
             if alone is not None:
-                rim = alone[0] + alone[1]
-                state = state._replace(D=state.D + rim, S=None if state.S is None else state.S + rim)
+                state = state._replace(apart=jax.tree.map(lambda part: part + (alone[0] + alone[1]), state.apart))
         if unit.linear is not None:
             fan_in = 1 if conv is None else len(conv.offsets)
-            state = _weighted(state, unit.linear.W_std**2 / fan_in, unit.linear.b_std**2)
+            weight, bias = unit.linear.W_std**2 / fan_in, unit.linear.b_std**2
+            state = _weighted(state, weight, bias, variances, (first.linear, second.linear))
         if unit.nonlinear is None:
-            assert unit.linear is not None
             K = covariance(state, first.variance, second.variance)
             return state._replace(theta=K if state.theta is None else state.theta + K)
-        return _activated(unit, state, first, second)
+        state = _activated(unit, state, first, second)
+        return state if place.angles else _without_angles(state)
 
     return place.fence(stage, state, first, second, masks, alone)
 
 
-def _each(f: Callable[[Array], Array], state: State) -> State:
-    return State(*(None if part is None else f(part) for part in state))
+def _without_angles(state: State) -> State:
+    # They are not what a filter averages.
+    return state if state.apart is None else state._replace(apart=state.apart._replace(near=None, far=None))
 
 
-def _weighted(state: State, weight: float, bias: float) -> State:
-    D, S, K, theta = state
+def _weighted(state: State, weight: float, bias: float, before: Pair, after: Pair) -> State:
+    """Multiply by the weights' variance and add the bias's, of which D sees nothing."""
+    apart, K, theta = state
+    if apart is not None:
+        D, S, near, far = apart
+        # What (sqrt q1 - sqrt q2)^2 loses to the bias goes to the angle.
+        lost = 0.0 if bias == 0 or near is None else _lost(weight, before, after)
+        apart = Distances(
+            weight * D,
+            None if S is None else weight * S + 4 * bias,
+            None if near is None else weight * near + lost,
+            None if far is None else weight * far + (lost + 4 * bias),
+        )
     return State(
-        None if D is None else weight * D,
-        None if S is None else weight * S + 4 * bias,
-        None if K is None else weight * K + bias,
-        None if theta is None else weight * theta,
+        apart, None if K is None else weight * K + bias, None if theta is None else weight * theta
     )
 
 
+def _lost(weight: float, before: Pair, after: Pair) -> Array:
+    """Return weight (sqrt q1 - sqrt q2)^2 in front of a layer less (sqrt q1 - sqrt q2)^2 behind it."""
+    # As a product of differences: the sums and differences of roots belong to one sample each.
+    (sum1, rest1), (sum2, rest2) = (
+        (weight**0.5 * jnp.sqrt(q) + jnp.sqrt(p), weight**0.5 * jnp.sqrt(q) - jnp.sqrt(p))
+        for q, p in zip(before, after, strict=True)
+    )
+    return (sum1 - sum2) * (rest1 - rest2)
+
+
 def _activated(unit: Unit, state: State, first: Marginal, second: Marginal) -> State:
-    assert state.D is not None
+    assert state.apart is not None
     assert unit.nonlinear is not None
-    dual = DUALS[type(unit.nonlinear)]
-    image = dual.pair(unit.nonlinear, state.D, state.S, first.features, second.features)
+    image = DUALS[type(unit.nonlinear)].pair(unit.nonlinear, state.apart, first.features, second.features)
     theta = state.theta
     if unit.linear is not None:  # the linear layer's own K, which the nonlinearity forms anyway
         theta = image.entering if theta is None else theta + image.entering
     theta = None if theta is None else theta * image.slope
-    return State(None, None, image.K, theta) if unit.last else State(image.D, image.S, None, theta)
+    return State(None, image.K, theta) if unit.last else State(image.apart, None, theta)

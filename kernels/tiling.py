@@ -1,15 +1,36 @@
 """Gram matrices in tiles of few shapes, several at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from haarflow.kernels.backend import in_threads
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["filled", "in_tiles", "power_of_two"]
+__all__ = ["Tile", "filled", "in_tiles", "power_of_two"]
 
-Tiles = tuple[np.ndarray, ...]
+# Rows that are transposed at a time: a column of them fits the ways of a cache.
+_TRANSPOSED = 16
+
+
+class Tile(NamedTuple):
+    """A part of both Gram matrices.
+
+    Attributes
+    ----------
+    values : tuple of array
+        K and Theta, of at least the part's size, perhaps read-only.
+    rows, columns : int array [pairs]
+        Entries that are replaced.
+    mended : sequence of array [pairs]
+        By what.
+    """
+
+    values: tuple[np.ndarray, ...]
+    rows: np.ndarray = np.empty(0, int)
+    columns: np.ndarray = np.empty(0, int)
+    mended: Sequence[np.ndarray] = ()
 
 
 def power_of_two(n: float) -> int:
@@ -28,14 +49,14 @@ def filled(x: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
 
 
 def in_tiles(
-    evaluate: Callable[[slice, slice], Tiles], n1: int, n2: int, sides: tuple[int, int], symmetric: bool, dtype: str
+    evaluate: Callable[[slice, slice], Tile], n1: int, n2: int, sides: tuple[int, int], symmetric: bool, dtype: str
 ) -> KernelPair:
     """Assemble both Gram matrices [n1, n2] from tiles.
 
     Parameters
     ----------
     evaluate : callable
-        (rows, columns) -> K, Theta of at least their size. Called from several threads.
+        (rows, columns) -> Tile. Called from several threads.
     n1, n2 : int
         Sides of the matrices.
     sides : (int, int)
@@ -45,21 +66,30 @@ def in_tiles(
     dtype : str
         Of the result.
     """
-    nngp, ntk = (np.empty((n1, n2), dtype) for _ in range(2))
+    matrices = tuple(np.empty((n1, n2), dtype) for _ in range(2))
     height, width = sides
-    corners = [(i, j) for i in range(0, n1, height) for j in range(0, n2, width) if not symmetric or j >= i]
 
     def place(corner: tuple[int, int]) -> None:
         i, j = corner
         rows, columns = slice(i, min(i + height, n1)), slice(j, min(j + width, n2))
-        for matrix, tile in zip((nngp, ntk), evaluate(rows, columns), strict=True):
-            tile = tile[: rows.stop - i, : columns.stop - j]
-            if symmetric and i == j:
-                tile = np.triu(tile) + np.triu(tile, 1).T
-            matrix[rows, columns] = tile
-            if symmetric and i != j:
-                matrix[columns, rows] = tile.T
+        tile = evaluate(rows, columns)
+        for k, (matrix, values) in enumerate(zip(matrices, tile.values, strict=True)):
+            block = matrix[rows, columns]
+            block[:] = values[: block.shape[0], : block.shape[1]]
+            if len(tile.rows):
+                block[tile.rows, tile.columns] = tile.mended[k]
+            if symmetric and i == j:  # exactly symmetric, whatever the rounding
+                lower = np.tril_indices(len(block), -1)
+                block[lower] = block.T[lower]
+            elif symmetric:
+                _transpose(block, matrix[columns, rows])
 
+    corners = [(i, j) for i in range(0, n1, height) for j in range(0, n2, width) if not symmetric or j >= i]
     for _ in in_threads(place, corners):
         continue
-    return KernelPair(nngp, ntk)
+    return KernelPair(*matrices)
+
+
+def _transpose(block: np.ndarray, target: np.ndarray) -> None:
+    for k in range(0, len(block), _TRANSPOSED):
+        target[:, k : k + _TRANSPOSED] = block[k : k + _TRANSPOSED].T
