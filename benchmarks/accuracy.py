@@ -13,10 +13,10 @@ import warnings
 
 import numpy as np
 import scipy.linalg
-from common import write_json
 
 import haarflow as hf
 from haarflow import groups, kernels
+from haarflow.bench import write_json
 from haarflow.kernels.backend import x64
 from haarflow.theorems import workloads
 

@@ -19,7 +19,8 @@ from claims.fashion import fashion
 from claims.ising import ising
 from claims.so2 import so2
 from claims.writing import write_hdf5, write_markdown
-from common import machine
+
+from haarflow.bench import machine
 
 # Keyword arguments of each experiment: quick look, default, --full.
 DENSE = ({"n": 20, "side": 14, "m": 4}, {"n": 150, "side": 28, "m": 32}, {"n": 500, "side": 28, "m": 100})

@@ -18,25 +18,23 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from common import timed, write_json
 
 import haarflow as hf
 from haarflow import groups, kernels
+from haarflow.bench import DENSE, timed, write_json
 from haarflow.kernels.backend import x64
 
 TIMES = np.geomspace(1e2, 1e6, 5)
-LAYERS = [kernels.Dense(2**0.5, 0.1), kernels.Relu()] * 3
-NETWORK = kernels.Sequential(kernels.Flatten(), *LAYERS, kernels.Dense(1.0, 0.1))
 ACTION = groups.image_dihedral()
 
 
 def diagonal(x, y, x_test):
-    ensemble = hf.DeepEnsemble(NETWORK, action=ACTION, progress=False).fit(x, y, covariance=True)
+    ensemble = hf.DeepEnsemble(DENSE, action=ACTION, progress=False).fit(x, y, covariance=True)
     return ensemble.predict(x_test, TIMES, covariance="diagonal").variance
 
 
 def full(x, y, x_test):
-    ensemble = hf.DeepEnsemble(NETWORK, action=ACTION, progress=False).fit(x, y, covariance=True)
+    ensemble = hf.DeepEnsemble(DENSE, action=ACTION, progress=False).fit(x, y, covariance=True)
     return ensemble.predict(x_test, TIMES, covariance="full").covariance
 
 
@@ -53,7 +51,7 @@ def peer(x, y, x_test):
 
 @cache
 def peer_kernel():
-    return jax.jit(kernels.to_neural_tangents(NETWORK)[2], static_argnames="get")
+    return jax.jit(kernels.to_neural_tangents(DENSE)[2], static_argnames="get")
 
 
 JOBS = {"diagonal": diagonal, "full": full, "peer": peer}

@@ -1,4 +1,4 @@
-"""The command line: haarflow verify, haarflow store, haarflow --version."""
+"""The command line: haarflow verify, haarflow bench, haarflow store, haarflow --version."""
 
 import time
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from haarflow.bench import Options, Row
+    from haarflow.bench import Workload as Benchmark
     from haarflow.theorems import Theorem, Verdict, Workload
 
 __all__ = ["app", "main"]
@@ -113,6 +115,60 @@ def _print(console: Console, verdicts: "Sequence[Verdict]", skipped: set[str]) -
     console.print(legend(verdicts), markup=False, highlight=False, soft_wrap=True)
     for name in sorted(skipped):
         console.print(f"{name} was left out: neural-tangents is not installed (see the README)", markup=False)
+
+
+@app.command()
+def bench(
+    workloads: Annotated[list[str] | None, typer.Argument(help="Such as W1 W3; default all.")] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all results.")] = None,
+    n: Annotated[
+        list[int] | None, typer.Option(min=2, help="Base samples in place of each workload's own; repeatable.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Of which the median counts; the peer's are at most 3.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a look.")] = False,
+    no_peer: Annotated[bool, typer.Option("--no-peer", help="Ours alone, without neural-tangents.")] = False,
+) -> None:
+    """Time the workloads beside neural-tangents, and say how much of the machine they reach."""
+    from haarflow.bench import Options, check_data, check_json, peer_missing, plan
+
+    console = Console()
+    options = Options(quick, repeats, not no_peer, tuple(n or ()))
+    try:
+        chosen = plan([name.upper() for name in workloads] if workloads else None)
+        if json is not None:
+            check_json(json)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
+        check_data(max(max(options.sized(workload.sizes).ns) for workload in chosen))
+    except (FileNotFoundError, ValueError) as error:
+        console.print(str(error), markup=False, style="red")
+        raise typer.Exit(1) from error
+    if options.peer and (missing := peer_missing()) is not None:
+        console.print(f"ours alone: {missing}", markup=False, soft_wrap=True)
+        options = replace(options, peer=False)
+    _bench(console, chosen, options, json)
+
+
+def _bench(console: Console, chosen: "Sequence[Benchmark]", options: "Options", json: Path | None) -> None:
+    """Run workloads; what is measured by the time that one fails or is interrupted is printed and written too."""
+    from haarflow.bench import as_json, bench_table, machine_line, measure_rates, notes, write_json
+    from haarflow.progress import progress_bar
+
+    rates = measure_rates()
+    console.print(machine_line(rates), markup=False, highlight=False, soft_wrap=True)
+    rows: list[Row] = []
+    start = time.monotonic()
+    try:
+        with progress_bar(None, per_second=1) as progress:
+            for workload in chosen:
+                rows += workload.run(options, progress)
+    finally:
+        console.print(bench_table(rows, rates))
+        questions = "".join(f"{workload.name}: {workload.question}\n" for workload in chosen)
+        console.print((questions + notes(rows)).rstrip(), markup=False, highlight=False, soft_wrap=True)
+        write_json(json, as_json(rows, rates, options))
+    console.print(f"in {timedelta(seconds=round(time.monotonic() - start))}")
 
 
 @store_app.command("ls")

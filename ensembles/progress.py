@@ -4,15 +4,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from haarflow.kernels.orbits import Progress as Report
 
 __all__ = ["progress_bar"]
 
+# What the items of a label are, where their number per second says something.
+_UNITS = {"orbit Gram": "tiles", "test kernel": "groups of rows", "eigendecomposition": "blocks"}
+
+
+class _Rate(ProgressColumn):
+    """Items per second, where it is known what they are."""
+
+    def render(self, task: Task) -> Text:
+        unit = _UNITS.get(task.description)
+        return Text(f"{task.speed:.3g} {unit}/s" if unit and task.speed else "", style="progress.data.speed")
+
 
 @contextmanager
-def progress_bar(report: Report | bool | None) -> Iterator[Report | None]:
+def progress_bar(report: Report | bool | None, per_second: float = 10) -> Iterator[Report | None]:
     """Give the callable that long work reports to.
 
     Parameters
@@ -20,6 +40,8 @@ def progress_bar(report: Report | bool | None) -> Iterator[Report | None]:
     report : callable, bool or None
         A callable (label, done, total) is passed through; None shows a bar when standard error is a
         terminal; False shows nothing; True always shows one.
+    per_second : float
+        How often the bar is drawn; less often beside work that is timed.
     """
     if callable(report):
         yield report
@@ -28,8 +50,8 @@ def progress_bar(report: Report | bool | None) -> Iterator[Report | None]:
     if report is False or (report is None and not console.is_terminal):
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, refresh_per_second=per_second) as bar:
         tasks: dict[str, int] = {}
 
         def show(label: str, done: int, total: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = {
     "haarflow": "ensembles",
+    "haarflow.bench": "benchmarks/workloads",
     "haarflow.groups": "groups",
     "haarflow.kernels": "kernels",
     "haarflow.solvers": "solvers",

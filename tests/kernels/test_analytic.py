@@ -131,10 +131,10 @@ def test_ragged_sizes_share_compilations():
     kernel = kernels.analytic(network)
     x = np.random.default_rng(0).standard_normal((1001, 6))
     kernel(x)
-    before = module._of_cosines._cache_size()
+    before = module._vectors_tile._cache_size()
     for n in (1000, 990, 777, 513):
         kernel(x[:n])
-    assert module._of_cosines._cache_size() == before
+    assert module._vectors_tile._cache_size() == before
 
 
 def test_inputs_are_refused_by_name():

@@ -1,0 +1,103 @@
+"""Rows as a table on the screen, and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from haarflow.bench.hardware import Rates, machine
+from haarflow.bench.registry import Options, Row
+
+__all__ = ["as_json", "bench_table", "check_json", "machine_line", "notes", "write_json"]
+
+
+def bench_table(rows: Sequence[Row], rates: Rates) -> Table:
+    """Return the table: ours, the peer, ratio, largest relative difference, shares of the machine.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        In the order of the table.
+    rates : Rates
+        Of the machine.
+    """
+    table = Table(title="haarflow bench")
+    for heading in ("workload", "case", "ours", "peer", "ratio", "difference", "of GEMM", "of memory"):
+        table.add_column(heading, justify="left" if heading in ("workload", "case") else "right", no_wrap=True)
+    last = None
+    for row in rows:
+        if last not in (None, row.workload):
+            table.add_section()
+        last = row.workload
+        unit = f" {row.unit}" if row.seconds is not None else ""
+        table.add_row(
+            Text(row.workload),
+            Text(row.case),
+            f"{row.ours:.3g}{unit}",
+            "–" if row.peer is None else f"{row.peer:.3g}{unit}",
+            "" if row.ratio is None else f"{row.ratio:.1f}",
+            "" if row.difference is None else f"{row.difference:.0e}",
+            *("" if share is None else f"{share:.0%}" for share in _shares(row, rates)),
+        )
+    return table
+
+
+def _shares(row: Row, rates: Rates) -> tuple[float | None, float | None]:
+    if row.work is None or row.seconds is None:
+        return None, None
+    return row.work.shares(row.seconds, rates)
+
+
+def notes(rows: Sequence[Row]) -> str:
+    """Return what the reader of the table is to know of its rows, a line for each note."""
+    return "\n".join(f"{row.workload} {row.case}: {row.note}" for row in rows if row.note)
+
+
+def machine_line(rates: Rates) -> str:
+    """Say in one line on what was measured, and what it can do."""
+    about = machine()
+    threads = "" if about["threads"] is None else f", {about['threads']} BLAS threads"
+    versions = ", ".join(f"{name} {about[name]}" for name in about if name not in ("cores", "threads", "processor"))
+    return f"{about['cores']} cores{threads} ({about['processor']}); {rates}; {versions}"
+
+
+def as_json(rows: Sequence[Row], rates: Rates, options: Options) -> dict[str, Any]:
+    """Return everything measured, for `write_json`.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of all workloads.
+    rates : Rates
+        Of the machine.
+    options : Options
+        How the workloads were run.
+    """
+    listed = []
+    for row in rows:
+        gemm, memory = _shares(row, rates)
+        listed.append({**asdict(row), "ratio": row.ratio, "gemm_share": gemm, "memory_share": memory})
+    return {"rates": asdict(rates), "options": asdict(options), "rows": listed}
+
+
+def check_json(path: Path) -> None:
+    """Raise ValueError where no file can be written, before anything long is run."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; the results need a file")
+    there = path.exists()
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise ValueError(f"{path} must be a file that can be written, found: {error.strerror}") from error
+    if not there:
+        path.unlink()
+
+
+def write_json(path: str | Path | None, results: dict[str, Any]) -> None:
+    """Write results with the machine they were measured on; nothing where path is None."""
+    if path is not None:
+        Path(path).write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")
