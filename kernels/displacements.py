@@ -185,9 +185,7 @@ def _walked(
     steps = None
     if displacement is not None:
         steps = tuple(displacement[axis] for axis in range(len(grid.shape)))
-        moving, tape2, q2, end2 = jax.tree.map(
-            partial(_displaced, grid.shape, steps), (moving, tape2, q2, end2)
-        )
+        moving, tape2, q2, end2 = jax.tree.map(partial(_displaced, grid.shape, steps), (moving, tape2, q2, end2))
     place = Place(steps, fence if grid.shape else _together)
     state, _ = walk(
         segment.units, begin(slot, moving), (variances[0], q2), iter(zip(tapes[0], tape2, strict=True)), place

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from haarflow.kernels.arcs import arc, twice_arcsin
 from haarflow.kernels.architecture import Erf, Gelu, Layer, LeakyRelu, Relu, Sin
+from haarflow.kernels.arcs import arc, twice_arcsin
 
 __all__ = ["DUALS", "Distances", "Dual", "Image"]
 
@@ -108,8 +108,7 @@ def _relu_pair(_: Relu, apart: Distances, f1: Features, f2: Features) -> Image:
     if far is not None:
         acute = near <= far
         entering, turned, share = (
-            jnp.where(acute, part, other)
-            for part, other in ((entering, z - 1), (z, jnp.ones_like(z)), (share, angle))
+            jnp.where(acute, part, other) for part, other in ((entering, z - 1), (z, jnp.ones_like(z)), (share, angle))
         )
     beyond = size * (turned - odd)
     return Image(size * entering, Distances(gap / 2 + beyond, near=beyond), size * (1 - turned + odd) / 2, share / 2)
@@ -167,9 +166,7 @@ def _erf_pair(_: Erf, apart: Distances, f1: Features, f2: Features) -> Image:
     full, K = _other(apart, f1[0] / 2, f2[0] / 2)
     a = _angles(2 * apart.D, 2 * full, f1, f2)
     near, far = 4 / np.pi * a.minus, 4 / np.pi * a.plus
-    return Image(
-        K, _alike(apart, near, far), (far - near) / 4, 2 / np.pi / (a.root * a.product)
-    )
+    return Image(K, _alike(apart, near, far), (far - near) / 4, 2 / np.pi / (a.root * a.product))
 
 
 def _arcsine(q: Array) -> Array:
@@ -247,9 +244,7 @@ def _gelu_marginal(_: Gelu, q: Array) -> Array:
 
 DUALS: dict[type[Layer], Dual] = {
     Relu: Dual(_relu_pair, _rectifier_features, lambda _, q: q / 2),
-    LeakyRelu: Dual(
-        _leaky_pair, _rectifier_features, lambda layer, q: ((1 - layer.slope) ** 2 / 2 + layer.slope) * q
-    ),
+    LeakyRelu: Dual(_leaky_pair, _rectifier_features, lambda layer, q: ((1 - layer.slope) ** 2 / 2 + layer.slope) * q),
     Erf: Dual(_erf_pair, _erf_features, _erf_marginal),
     Gelu: Dual(_gelu_pair, _gelu_features, _gelu_marginal),
     Sin: Dual(_sin_pair, _sin_features, _sin_marginal),

@@ -160,7 +160,12 @@ def of_products(
 
 
 def _mended(
-    layers: tuple[Layer, ...], values: Sequence[np.ndarray], rows: np.ndarray, columns: np.ndarray, samples: Pairs, variances: Pairs
+    layers: tuple[Layer, ...],
+    values: Sequence[np.ndarray],
+    rows: np.ndarray,
+    columns: np.ndarray,
+    samples: Pairs,
+    variances: Pairs,
 ) -> Tile:
     """Evaluate close pairs from differences of the samples."""
     parts = []
@@ -170,9 +175,7 @@ def _mended(
     return Tile(tuple(values), rows, columns, [np.concatenate([part[k] for part in parts]) for k in range(2)])
 
 
-def of_distances(
-    layers: tuple[Layer, ...], D: np.ndarray, S: np.ndarray, q1: np.ndarray, q2: np.ndarray
-) -> KernelPair:
+def of_distances(layers: tuple[Layer, ...], D: np.ndarray, S: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
     """Return K and Theta from distances and variances of shapes that broadcast."""
     count = power_of_two(len(D))
     with precision(D.dtype):

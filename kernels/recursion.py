@@ -132,9 +132,7 @@ def _sum(a: State, at_a: Pair, b: State, at_b: Pair) -> State:
     return State(Distances(a.apart.D + b.apart.D, S), None, theta)
 
 
-def _advance(
-    unit: Unit, state: State, variances: Pair, first: Marginal, second: Marginal, place: Place
-) -> State:
+def _advance(unit: Unit, state: State, variances: Pair, first: Marginal, second: Marginal, place: Place) -> State:
     conv = unit.linear if isinstance(unit.linear, Conv) else None
     masks, alone = convolution.Neighbours(), None
     if conv is not None:
@@ -143,9 +141,7 @@ def _advance(
         state = place.fence(partial(jax.tree.map, lambda image: convolution.padded(conv, image, not wraps)), state)
         if place.displacement is not None and conv.padding == "SAME" and conv.size > 1:
             shape = first.variance.shape[:2]
-            masks = place.fence(
-                lambda d: convolution.neighbours(conv, shape, d, first.variance), place.displacement
-            )
+            masks = place.fence(lambda d: convolution.neighbours(conv, shape, d, first.variance), place.displacement)
             if state.apart is not None:
                 rims = (convolution.padded(conv, q, zeros=False) for q in variances)
                 alone = place.fence(lambda *q: convolution.total_alone(conv, masks, *q), *rims)
@@ -186,9 +182,7 @@ def _weighted(state: State, weight: float, bias: float, before: Pair, after: Pai
             None if near is None else weight * near + lost,
             None if far is None else weight * far + (lost + 4 * bias),
         )
-    return State(
-        apart, None if K is None else weight * K + bias, None if theta is None else weight * theta
-    )
+    return State(apart, None if K is None else weight * K + bias, None if theta is None else weight * theta)
 
 
 def _lost(weight: float, before: Pair, after: Pair) -> Array:

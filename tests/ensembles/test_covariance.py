@@ -1,6 +1,5 @@
 """The ensemble's covariance against the listed augmented set, simulated training and neural-tangents."""
 
-import importlib
 import itertools
 
 import numpy as np
@@ -10,11 +9,11 @@ from hypothesis import strategies as st
 from oracles import flow_covariance, flow_operators, listed, merged
 from registry import GROUPS, quaternions
 from stores import CountingKernel, from_two_processes
+from tilings import many_tiles
 
 import haarflow as hf
 from haarflow import groups, kernels, solvers
 
-orbits = importlib.import_module("haarflow.kernels.orbits")
 W = 2**0.5
 TIMES = [0.0, 0.5, 30.0, np.inf]
 RATE = 0.1  # at which all of these times matter
@@ -179,8 +178,7 @@ def test_tiles_and_company_do_not_matter(case, monkeypatch):
     x_test = test_points(action, x)
     fitted = ensemble(network, action, output, reduction="orbit").fit(x, y)
     whole = fitted.predict(x_test, TIMES, "full").covariance
-    monkeypatch.setattr(orbits, "_TILE_NUMBERS", 1)
-    monkeypatch.setattr(orbits, "_SMALLEST_SIDE", 2)
+    many_tiles(monkeypatch)
     fitted = ensemble(network, action, output, reduction="orbit").fit(x, y, covariance=True)
     np.testing.assert_allclose(fitted.predict(x_test, TIMES, "full").covariance, whole, atol=1e-11)
     variance = fitted.predict(x_test, TIMES, "diagonal").variance

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from oracles import listed
 from registry import ACTIONS
+from tilings import many_tiles, orbit_tiles, transformed
 
 from haarflow import groups, kernels
 
-orbits = importlib.import_module("haarflow.kernels.orbits")
-CASES = ["quarter turns", "turns and flips", "cube rotations", "quaternions", "lattice"]
+FAST = ["shifts", "coarse shifts", "p4", "coarse p4"]
+CASES = ["quarter turns", "turns and flips", "cube rotations", "quaternions", "lattice", *FAST]
 
 
 @pytest.fixture(params=CASES)
@@ -23,11 +24,12 @@ def case(request):
     return kernels.analytic(kernels.Sequential(*flatten, *layers)), action, x, x_test[:7], groups.irreps(action.group)
 
 
-@pytest.fixture(params=["one tile", "many tiles"])
+@pytest.fixture(params=["one tile", "many tiles", "transformed"])
 def tiling(request, monkeypatch):
     if request.param == "many tiles":
-        monkeypatch.setattr(orbits, "_TILE_NUMBERS", 1)
-        monkeypatch.setattr(orbits, "_SMALLEST_SIDE", 4)
+        many_tiles(monkeypatch)
+    if request.param == "transformed":
+        transformed(monkeypatch, 600)
 
 
 def kappa(kernel, action, a, b):
@@ -72,3 +74,32 @@ def test_block_spectra_are_the_listed_spectrum(case):
         for block, irrep in zip(gram.blocks, irreps, strict=True)
     ]
     np.testing.assert_allclose(np.sort(np.concatenate(values)), np.linalg.eigvalsh(kernel(points).ntk), atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", FAST)
+def test_a_fast_transform_is_exact_where_orbits_meet(name, dtype, monkeypatch):
+    make, shape = ACTIONS[name]
+    action = make()
+    x = np.random.default_rng(0).standard_normal((7, *shape))
+    x[1] = 0.3  # fixed by every element
+    x[2] = 0
+    x[3] = action(action.group.order - 1, x[:1])[0]
+    x[4] = -x[0]
+    x[5] = x[0] + 1e-9 * x[6]
+    network = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
+    kernel = kernels.analytic(network, dtype)
+    trivial = [groups.trivial(action.group, 1)]
+    transformed(monkeypatch, 4 * action.group.order)
+    taken = []
+    monkeypatch.setattr(orbit_tiles, "of_products", lambda *args: taken.append(1) or of_products(*args))
+    of_products = importlib.import_module("haarflow.kernels.flat").of_products
+    found = kernels.orbit_gram(kernel, action, x, trivial, nngp=True)
+    assert taken
+    exact = kernels.analytic(network)
+    listed_pairs = [exact(x.astype(dtype), action(g, x.astype(dtype))) for g in range(action.group.order)]
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    for block, part in ((found.blocks[0], "ntk"), (found.nngp[0], "nngp")):
+        wanted = sum(getattr(pair, part) for pair in listed_pairs)
+        np.testing.assert_allclose(block, wanted, rtol=tolerance, atol=tolerance * np.abs(wanted).max())
+    assert found.mean_diagonal == pytest.approx(np.mean(np.diag(exact(x).ntk)), rel=tolerance)
