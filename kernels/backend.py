@@ -2,9 +2,11 @@
 
 import importlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import jax
@@ -72,17 +74,30 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
     to a thread: `work` enters its own.
     """
     jobs = list(jobs)
-    workers = min(len(jobs), _cores()) if on_cpu() else 1
-    if workers < 2:
+    if len(jobs) < 2 or _cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
         yield from map(work, jobs)
         return
-    pool = ThreadPoolExecutor(workers)
+    futures = [_pool().submit(work, job) for job in jobs]
     try:
-        yield from pool.map(work, jobs)
+        for k, future in enumerate(futures):
+            yield future.result()
+            futures[k] = None  # type: ignore[call-overload]  # so that no more results are held than wait their turn
     finally:
-        pool.shutdown(cancel_futures=True)
+        waiting = [future for future in futures if future is not None and not future.cancel()]
+        wait(waiting)
 
 
+# Whether this thread is one of the pool's: its own tiles are then taken one after the other.
+_here = threading.local()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    # Kept: beside a busy BLAS a thread takes milliseconds to start.
+    return ThreadPoolExecutor(_cores(), "haarflow", initializer=lambda: setattr(_here, "worker", True))
+
+
+@cache
 def _cores() -> int:
     # What this process may use, where the system tells.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
