@@ -213,10 +213,11 @@ def count_cuts(
 def warn_of_cuts(times: np.ndarray, cut: np.ndarray, dtype: str, stacklevel: int = 3) -> None:
     """Say from which time on modes are left out; by default the warning points at the caller of the caller."""
     if cut.any():
+        finer = 'dtype="float64" resolves modes 1e-9 as large; ' if dtype == "float32" else ""
         warnings.warn(
             f"{cut.max()} modes of the Gram matrix lie below the rounding of {dtype}, or the error of a compact "
             f"group's rule, and are left out from t = {times[cut > 0].min():.1e} on: what they would add is unknown; "
-            "an earlier time resolves it, a ridge over finite groups, a higher resolution over compact ones",
+            f"{finer}an earlier time resolves it, a ridge over finite groups, a higher resolution over compact ones",
             ResolutionWarning,
             stacklevel=stacklevel,
         )

@@ -20,7 +20,7 @@ from haarflow.kernels.orbits import Progress as Report
 __all__ = ["progress_bar"]
 
 # What the items of a label are, where their number per second says something.
-_UNITS = {"orbit Gram": "tiles", "test kernel": "groups of rows", "eigendecomposition": "blocks"}
+_UNITS = {"orbit Gram": "tiles", "test kernel": "test points", "eigendecomposition": "blocks"}
 
 
 class _Rate(ProgressColumn):

@@ -7,6 +7,7 @@ import numpy as np
 
 from haarflow.kernels.architecture import Sequential
 from haarflow.kernels.backend import check_dtype
+from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import Vectors, flat_gram, of_distances, prepare_vectors
 from haarflow.kernels.images import Images, image_gram, prepare_images
 from haarflow.kernels.pair import KernelPair
@@ -137,7 +138,7 @@ class AnalyticKernel:
         Only for kernels that are `of_inner_product`. Cost: one dual activation a layer for each entry.
         """
         D, S, q1, q2 = (np.asarray(part, self.dtype) for part in (D, S, q1[:, None], q2[:, None]))
-        return of_distances(self.architecture.layers, D, S, q1, q2)
+        return of_distances(self.architecture.layers, Distances(D, S), q1, q2)
 
     def _samples(self, x: Any, name: str) -> np.ndarray:
         x = np.asarray(x)

@@ -3,10 +3,11 @@
 import importlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["check_dtype", "fence", "in_threads", "on_cpu", "precision", "to_numpy", "x64"]
+__all__ = ["check_dtype", "compiled", "fence", "in_threads", "on_cpu", "precision", "to_numpy", "x64"]
 
 
 @contextmanager
@@ -54,6 +55,40 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return jax.jit(f) with the first argument static, on a CPU with vectors as wide as it has.
+
+    XLA stops at 256 bits by default; on processors with 512 convolutional kernels take a fifth less time.
+    """
+
+    @cache
+    def jitted() -> Any:  # at the first call, since asking for the platform takes a while
+        options = _wide_vectors() if on_cpu() else {}
+        return jax.jit(f, static_argnums=0, **({"compiler_options": options} if options else {}))
+
+    @wraps(f)
+    def call(*arguments: Any) -> Any:
+        with _compiling:  # two threads would make one each
+            function = jitted()
+        return function(*arguments)
+
+    call.jitted = jitted  # type: ignore[attr-defined]
+    return call
+
+
+_compiling = threading.Lock()
+
+
+@cache
+def _wide_vectors() -> dict[str, Any]:
+    options = {"xla_cpu_prefer_vector_width": 512}
+    try:  # not every version of JAX and XLA knows of it
+        jax.jit(lambda x: x + 1, compiler_options=options)(np.float32(0))
+    except Exception:
+        return {}
+    return options
+
+
 def fence(go: Any, f: Callable[..., Any], *arrays: Any) -> Any:
     """Return f(*arrays), compiled apart from what surrounds it; `go` must be a true argument of the jitted function.
 
@@ -77,14 +112,19 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
     if len(jobs) < 2 or _cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
         yield from map(work, jobs)
         return
-    futures = [_pool().submit(work, job) for job in jobs]
+    # Few in flight: results do not pile up, and whoever stops listening leaves little behind.
+    flying: deque[Future[Any]] = deque()
     try:
-        for k, future in enumerate(futures):
-            yield future.result()
-            futures[k] = None  # type: ignore[call-overload]  # so that no more results are held than wait their turn
+        for job in jobs:
+            flying.append(_pool().submit(work, job))
+            if len(flying) > 2 * _cores():
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
     finally:
-        waiting = [future for future in futures if future is not None and not future.cancel()]
-        wait(waiting)
+        running = [future for future in flying if not future.cancel()]
+        if not hasattr(_here, "worker"):  # a generator may be closed by whichever thread collects garbage
+            wait(running)
 
 
 # Whether this thread is one of the pool's: its own tiles are then taken one after the other.

@@ -95,11 +95,14 @@ def _relu_pair(_: Relu, apart: Distances, f1: Features, f2: Features) -> Image:
     # What rounding leaves of D - gap where u and v are parallel counts as 0: the square root would amplify it.
     noise = 16 * jnp.finfo(D.dtype).eps * jnp.abs(q1 - q2)
 
-    def excess(total: Array) -> Array:
-        return jnp.where(total - gap > noise, total - gap, 0)
+    # In place of 0, so that the square root has a derivative, which the selection then leaves out.
+    least = float(jnp.finfo(D.dtype).tiny)
 
-    near = excess(D) if near is None else jnp.maximum(near, 0)
-    far = None if S is None else excess(S) if far is None else jnp.maximum(far, 0)
+    def excess(total: Array) -> Array:
+        return jnp.where(total - gap > noise, total - gap, least)
+
+    near = excess(D) if near is None else jnp.maximum(near, least)
+    far = None if S is None else excess(S) if far is None else jnp.maximum(far, least)
     # Everything else is a function of w, of which side is the nearer, and of the marginals.
     w = jnp.sqrt(near if far is None else jnp.minimum(near, far)) * (r1 * r2)
     z = w * w

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from haarflow.kernels.architecture import Layer
-from haarflow.kernels.backend import precision, to_numpy
+from haarflow.kernels.backend import compiled, precision, to_numpy
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.recursion import Place, State, covariance, marginals, walk
@@ -19,12 +18,10 @@ from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
 
 __all__ = ["Vectors", "flat_distances", "flat_gram", "of_distances", "of_products", "of_states", "prepare_vectors"]
 
-Pairs = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
 # Sides of a tile: large for BLAS, small for a core's cache.
 _SIDE = 512
-# Close pairs whose differences are held at a time.
-_CLOSE = 2**10
+# Numbers of the differences of close pairs that are held at a time.
+_CLOSE = 2**19
 
 
 @dataclass(frozen=True)
@@ -48,14 +45,17 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, some: slice) -> "Vectors":
+    def __getitem__(self, some: slice | np.ndarray) -> "Vectors":
         return Vectors(self.x[some], self.unit[some], self.q[some])
+
+
+Pairs = Callable[[np.ndarray, np.ndarray], tuple[Vectors, Vectors]]
 
 
 def prepare_vectors(x: np.ndarray) -> Vectors:
     """Normalise samples [n, ...]."""
     x = x.reshape(len(x), -1)
-    q = np.einsum("ij,ij->i", x, x) / x.shape[1]
+    q = (np.einsum("ij,ij->i", x, x, dtype=np.float64) / x.shape[1]).astype(x.dtype)
     norm = np.sqrt(q) * np.asarray(x.shape[1] ** 0.5, x.dtype)
     return Vectors(x, x / np.where(norm > 0, norm, 1)[:, None], q)
 
@@ -70,9 +70,9 @@ def of_states(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Array)
     return covariance(state, end1, end2), state.theta
 
 
-@partial(jax.jit, static_argnums=0)
-def _of_distances(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    return of_states(layers, Distances(D, S), q1, q2)
+@compiled
+def _of_distances(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Array) -> tuple[Array, Array]:
+    return of_states(layers, apart, q1, q2)
 
 
 def _of_cosines(layers: tuple[Layer, ...], c: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
@@ -82,10 +82,10 @@ def _of_cosines(layers: tuple[Layer, ...], c: Array, q1: Array, q2: Array) -> tu
     return of_states(layers, Distances(gap + near, gap + far, near, far), q1, q2)
 
 
-_products_tile = jax.jit(_of_cosines, static_argnums=0)
+_products_tile = compiled(_of_cosines)
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def _vectors_tile(layers: tuple[Layer, ...], u1: Array, u2: Array, q1: Array, q2: Array) -> tuple[Array, ...]:
     # HIGHEST: a GPU would round float32 to 10 bits.
     c = jnp.matmul(u1, u2.T, precision=lax.Precision.HIGHEST)
@@ -106,7 +106,7 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
         Whether they are the same, so that half is evaluated.
     """
     dtype = first.x.dtype
-    sides = tuple(min(_SIDE, power_of_two(len(part))) for part in (first, second))
+    sides = tuple(_side(len(part)) for part in (first, second))
 
     def blocks(part: Vectors, side: int) -> list[tuple[Array, Array]]:
         parts = (part[i : i + side] for i in range(0, len(part), side))
@@ -124,9 +124,17 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
         if not some:
             return Tile(tuple(values))
         i, j = np.nonzero(close[: len(a), : len(b)])
-        return _mended(layers, values, i, j, lambda i, j: (a.x[i], b.x[j]), lambda i, j: (a.q[i], b.q[j]))
+        return _mended(layers, values, i, j, lambda i, j: (a[i], b[j]))
 
     return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
+
+
+def _side(n: int) -> int:
+    """Return a tile's side: few shapes, and little filled up."""
+    if n <= _SIDE:
+        return power_of_two(n)
+    large, small = (-(-n // side) * side for side in (_SIDE, _SIDE // 2))
+    return _SIDE if large < 1.1 * small else _SIDE // 2
 
 
 def of_products(
@@ -147,40 +155,45 @@ def of_products(
     q1, q2 : array [I, 1]
         Mean squares of both samples of each pair.
     samples : callable
-        (i, j) -> both samples [pairs, d] of the pairs c[i, j], asked for where they are close: there distances
-        come from differences, since those of a Gram matrix carry its rounding into the angle.
+        (i, j) -> both samples, Vectors, of the pairs c[i, j], j ascending, asked for where they are close: there
+        distances come from differences, since those of a Gram matrix carry its rounding into the angle.
     """
     with precision(c.dtype):
         values = tuple(np.asarray(part) for part in _products_tile(layers, c, q1, q2))
     edge = _edge(c.dtype)
     if c.max(initial=-1.0) < edge and c.min(initial=1.0) > -edge:  # two cheap passes rule most tiles out
         return Tile(values)
-    i, j = np.nonzero(np.abs(c) >= edge)
-    return _mended(layers, values, i, j, samples, lambda i, j: (q1[i, 0], q2[i, 0]))
+    j, i = np.nonzero((np.abs(c) >= edge).T)
+    return _mended(layers, values, i, j, samples)
 
 
 def _mended(
-    layers: tuple[Layer, ...],
-    values: Sequence[np.ndarray],
-    rows: np.ndarray,
-    columns: np.ndarray,
-    samples: Pairs,
-    variances: Pairs,
+    layers: tuple[Layer, ...], values: Sequence[np.ndarray], rows: np.ndarray, columns: np.ndarray, samples: Pairs
 ) -> Tile:
     """Evaluate close pairs from differences of the samples."""
-    parts = []
-    for start in range(0, len(rows), _CLOSE):
-        i, j = rows[start : start + _CLOSE], columns[start : start + _CLOSE]
-        parts.append(of_distances(layers, *_exact(*samples(i, j)), *variances(i, j)))
+    parts: list[KernelPair] = []
+    step = 1
+    for start in iter(lambda: sum(len(part.ntk) for part in parts), len(rows)):
+        a, b = samples(rows[start : start + step], columns[start : start + step])
+        step = max(1, _CLOSE // a.x.shape[1])
+        parts.append(_of_close(layers, a, b))
     return Tile(tuple(values), rows, columns, [np.concatenate([part[k] for part in parts]) for k in range(2)])
 
 
-def of_distances(layers: tuple[Layer, ...], D: np.ndarray, S: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
+def _of_close(layers: tuple[Layer, ...], a: Vectors, b: Vectors) -> KernelPair:
+    """Return K and Theta [pairs] of aligned samples from their differences, angles from those of unit vectors."""
+    D, S = _squares(a.x, b.x)
+    size = np.sqrt(a.q) * np.sqrt(b.q)
+    near, far = (a.x.shape[1] * size * part for part in _squares(a.unit, b.unit))
+    return of_distances(layers, Distances(D, S, near, far), a.q, b.q)
+
+
+def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
     """Return K and Theta from distances and variances of shapes that broadcast."""
-    count = power_of_two(len(D))
-    with precision(D.dtype):
-        found = _of_distances(layers, *(filled(part, count) for part in (D, S, q1, q2)))
-        return KernelPair(*(to_numpy(part)[: len(D)] for part in found))
+    count = power_of_two(len(q1))
+    with precision(q1.dtype):
+        found = _of_distances(layers, *jax.tree.map(lambda part: filled(part, count), (apart, q1, q2)))
+        return KernelPair(*(to_numpy(part)[: len(q1)] for part in found))
 
 
 def flat_distances(a: Vectors, b: Vectors) -> tuple[np.ndarray, ...]:
@@ -190,13 +203,14 @@ def flat_distances(a: Vectors, b: Vectors) -> tuple[np.ndarray, ...]:
     gap, size = (s1 - s2) ** 2, 2 * s1 * s2
     D, S = gap + size * (1 - c), gap + size * (1 + c)
     rows, columns = np.nonzero(np.abs(c) >= _edge(c.dtype))
-    for start in range(0, len(rows), _CLOSE):
-        i, j = rows[start : start + _CLOSE], columns[start : start + _CLOSE]
-        D[i, j], S[i, j] = _exact(a.x[i], b.x[j])
+    step = max(1, _CLOSE // a.x.shape[1])
+    for start in range(0, len(rows), step):
+        i, j = rows[start : start + step], columns[start : start + step]
+        D[i, j], S[i, j] = _squares(a.x[i], b.x[j])
     return D, S, a.q, b.q
 
 
-def _exact(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return |a - b|^2 / d and |a + b|^2 / d of aligned samples [pairs, d]."""
     near, far = a - b, a + b
     return tuple(np.einsum("ij,ij->i", part, part) / a.shape[1] for part in (near, far))  # type: ignore[return-value]

@@ -1,7 +1,5 @@
 """Derivatives of kernel sums with respect to the test point."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,7 @@ from jax import Array
 
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.architecture import Layer
-from haarflow.kernels.backend import precision, to_numpy
+from haarflow.kernels.backend import compiled, precision, to_numpy
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import flat_distances, of_states, prepare_vectors
 from haarflow.kernels.images import of_pairs
@@ -21,7 +19,7 @@ __all__ = ["ntk_gradient"]
 _NUMBERS = 2**20
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def _slopes(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
     """Return dTheta/dD, dTheta/dS and dTheta/dq1, element by element."""
 
@@ -31,7 +29,7 @@ def _slopes(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array)
     return jax.grad(total, argnums=(0, 1, 2))(D, S, jnp.broadcast_to(q1[:, None], D.shape))
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def _image_gradient(layers: tuple[Layer, ...], x: Array, sources: Array, weights: Array, go: Array) -> Array:
     last = jnp.moveaxis(sources, 0, -1)
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from haarflow.kernels import displacements
 from haarflow.kernels.architecture import AvgPool, Layer
-from haarflow.kernels.backend import fence, on_cpu, precision, to_numpy
+from haarflow.kernels.backend import compiled, fence, on_cpu, precision, to_numpy
 from haarflow.kernels.nearby import close_pairs, interpolate
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import layout, schedule
@@ -18,7 +18,7 @@ from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
 __all__ = ["Images", "image_gram", "of_pairs", "prepare_images"]
 
 # Numbers of one array over positions and pairs that stay in a core's cache.
-_CACHED = 2**16
+_CACHED = 2**15
 # Numbers of one array over pooled displacements, positions and pairs.
 _POOLED = 2**21
 # A GPU takes as many pairs at a time as fill it.
@@ -53,7 +53,7 @@ class Images:
         return Images(filled(self.x, size, -1), tuple(filled(part, size, -1) for part in self.spread))
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def _tile(layers: tuple[Layer, ...], x1: Array, x2: Array, spread1: tuple, spread2: tuple, go: Array) -> tuple:
     first = jax.tree.map(lambda part: part[..., :, None], (x1, spread1))
     second = jax.tree.map(lambda part: part[..., None, :], (x2, spread2))
@@ -71,10 +71,10 @@ def of_pairs(layers: tuple[Layer, ...], x1: Array, x2: Array, go: Array) -> tupl
     return K[0], theta[0]
 
 
-_pairs = jax.jit(of_pairs, static_argnums=0)
+_pairs = compiled(of_pairs)
 
 
-@partial(jax.jit, static_argnums=0)
+@compiled
 def _spreads(layers: tuple[Layer, ...], x: Array, go: Array) -> list[Array]:
     found = displacements.spreads(schedule(layers, x.ndim - 2), x[..., None, :], partial(fence, go))
     return [part[..., 0, :] for part in found]

@@ -21,8 +21,8 @@ __all__ = ["Irrep", "Kernel", "OrbitTile", "orbit_tiles"]
 
 Irrep = Representation | Harmonic
 
-# Numbers of kappa that one aligned tile holds for all nodes together, as far as its sides stay above the second.
-_ALIGNED_NUMBERS = 2**18
+# Numbers of kappa that one square tile holds for all elements together, as far as its sides stay above the second.
+_SQUARE_NUMBERS = 2**18
 _SMALLEST_SIDE = 32
 # Numbers of kappa that one transformed tile holds: larger ones leave the cache.
 _TRANSFORMED_NUMBERS = 2**18
@@ -114,7 +114,7 @@ def orbit_tiles(
 def _aligned(
     kernel: AnalyticKernel, action: HaarAction, x1: np.ndarray, x2: np.ndarray | None, irreps: Sequence[Harmonic]
 ) -> Tiles:
-    side = max(_SMALLEST_SIDE, _power_of_two_below((_ALIGNED_NUMBERS / evaluations(action)) ** 0.5))
+    side = _square_side(evaluations(action))
     second = x1 if x2 is None else x2
     corners = _corners(len(x1), len(second), side, x2 is None)
     found = (
@@ -164,14 +164,18 @@ def _transformed(
 
 def _samples(
     action: Action, a: Vectors, b: Vectors, shape: tuple[int, ...]
-) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    def samples(pairs: np.ndarray, elements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+) -> Callable[[np.ndarray, np.ndarray], tuple[Vectors, Vectors]]:
+    def samples(pairs: np.ndarray, elements: np.ndarray) -> tuple[Vectors, Vectors]:
         i, j = np.divmod(pairs, len(b))
-        moved = np.empty_like(b.x[j])
-        for g in np.unique(elements):
-            some = elements == g
-            moved[some] = action(int(g), b.x[j[some]].reshape(-1, *shape)).reshape(-1, moved.shape[1])
-        return a.x[i], moved
+        second = b[j]
+        moved = [np.empty_like(second.x), np.empty_like(second.unit)]
+        # Elements ascend: one transform for each of them.
+        edges = np.flatnonzero(np.diff(elements, prepend=-1, append=-1))
+        for start, stop in zip(edges, edges[1:], strict=False):
+            for target, part in zip(moved, (second.x, second.unit), strict=True):
+                images = part[start:stop].reshape(-1, *shape)
+                target[start:stop] = action(int(elements[start]), images).reshape(stop - start, -1)
+        return a[i], Vectors(*moved, second.q)
 
     return samples
 
@@ -185,8 +189,12 @@ def _listed(
     nngp: bool,
 ) -> Tiles:
     order = action.group.order
-    width = max(1, _power_of_two_below(_LISTED_POINTS / order))
-    height = max(width, _power_of_two_below(_LISTED_NUMBERS / (width * order)))
+    analytic = kernel if isinstance(kernel, AnalyticKernel) else None
+    if analytic:
+        width = max(1, _power_of_two_below(_LISTED_POINTS / order))
+        height = max(width, _power_of_two_below(_LISTED_NUMBERS / (width * order)))
+    else:  # squares of one size: another's kernel may compile for each shape
+        width = height = _square_side(order)
     second = x1 if x2 is None else x2
     spans = [
         (slice(j, min(j + width, len(second))), len(x1) if x2 is not None else min(j + width, len(x1)))
@@ -194,7 +202,6 @@ def _listed(
     ]
 
     def evaluated() -> Iterator[OrbitTile]:
-        analytic = kernel if isinstance(kernel, AnalyticKernel) else None
         first = analytic.prepare(x1) if analytic else x1
         for columns, end in spans:
             # Each orbit is listed once, for all rows above it.
@@ -244,6 +251,10 @@ def _corners(n1: int, n2: int, side: int, symmetric: bool) -> list[tuple[slice, 
         for i in range(0, n1, side)
         if not symmetric or i <= j
     ]
+
+
+def _square_side(order: int) -> int:
+    return max(_SMALLEST_SIDE, _power_of_two_below((_SQUARE_NUMBERS / order) ** 0.5))
 
 
 def _power_of_two_below(number: float) -> int:

@@ -152,7 +152,7 @@ def orbit_rows(
     numbers = n * sum(irrep.dim**2 for irrep in irreps)
     height = max(1, _ROWS_NUMBERS // numbers)
     starts = range(0, m, height)
-    for done, i in enumerate(starts):
+    for i in starts:
         rows = slice(i, min(i + height, m))
         families = [
             [np.empty((rows.stop - i, irrep.dim, n, irrep.dim), kernel.dtype) for irrep in irreps]
@@ -164,7 +164,7 @@ def orbit_rows(
                 for whole, tile in zip(family, found, strict=True):
                     whole[some, :, columns] = tile
             if progress is not None:
-                progress("test kernel", done * count + part + 1, len(starts) * count)
+                progress("test kernel", i + (rows.stop - i) * (part + 1) // count, m)
         yield OrbitRows(rows, families[0], families[1] if nngp else [])
 
 

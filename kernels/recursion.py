@@ -175,7 +175,7 @@ def _weighted(state: State, weight: float, bias: float, before: Pair, after: Pai
     if apart is not None:
         D, S, near, far = apart
         # What (sqrt q1 - sqrt q2)^2 loses to the bias goes to the angle.
-        lost = 0.0 if bias == 0 or near is None else _lost(weight, before, after)
+        lost = 0.0 if bias == 0 or near is None else _lost(weight, bias, before, after)
         apart = Distances(
             weight * D,
             None if S is None else weight * S + 4 * bias,
@@ -185,14 +185,11 @@ def _weighted(state: State, weight: float, bias: float, before: Pair, after: Pai
     return State(apart, None if K is None else weight * K + bias, None if theta is None else weight * theta)
 
 
-def _lost(weight: float, before: Pair, after: Pair) -> Array:
+def _lost(weight: float, bias: float, before: Pair, after: Pair) -> Array:
     """Return weight (sqrt q1 - sqrt q2)^2 in front of a layer less (sqrt q1 - sqrt q2)^2 behind it."""
-    # As a product of differences: the sums and differences of roots belong to one sample each.
-    (sum1, rest1), (sum2, rest2) = (
-        (weight**0.5 * jnp.sqrt(q) + jnp.sqrt(p), weight**0.5 * jnp.sqrt(q) - jnp.sqrt(p))
-        for q, p in zip(before, after, strict=True)
-    )
-    return (sum1 - sum2) * (rest1 - rest2)
+    # A product of two differences, each of what belongs to one sample and is exact there.
+    sum1, sum2 = ((weight * q) ** 0.5 + p**0.5 for q, p in zip(before, after, strict=True))
+    return (sum1 - sum2) * (bias / sum2 - bias / sum1)
 
 
 def _activated(unit: Unit, state: State, first: Marginal, second: Marginal) -> State:

@@ -11,6 +11,7 @@ import haarflow
 
 ROOMS = [
     "haarflow",
+    "haarflow.bench",
     "haarflow.finite",
     "haarflow.groups",
     "haarflow.kernels",

@@ -6,7 +6,7 @@ orbit_tiles = importlib.import_module("haarflow.kernels.orbit_tiles")
 
 
 def many_tiles(monkeypatch):
-    for name, value in {"_LISTED_POINTS": 1, "_LISTED_NUMBERS": 64, "_ALIGNED_NUMBERS": 1, "_SMALLEST_SIDE": 2}.items():
+    for name, value in {"_LISTED_POINTS": 1, "_LISTED_NUMBERS": 64, "_SQUARE_NUMBERS": 1, "_SMALLEST_SIDE": 2}.items():
         monkeypatch.setattr(orbit_tiles, name, value)
 
 

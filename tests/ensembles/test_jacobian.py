@@ -81,6 +81,21 @@ def test_at_and_near_a_training_point_the_sides_have_the_same_mean(distance):
     assert np.abs(sum(sides) - sum(far)).max() <= 1e-3 * np.abs(far[0]).max()
 
 
+@pytest.mark.parametrize("head", [kernels.Flatten(), kernels.GlobalAvgPool()])
+def test_blank_patches_with_bias_have_a_derivative(head):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 5, 5, 1))
+    x[:, :3] = 0
+    ensemble = hf.DeepEnsemble(conv(head, 0.1)).fit(x[:4], x[:4, 4, 4])
+    for points in (x[4:], x[:1]):  # a new image that shares its blank patches with all others, and a training image
+        assert np.isfinite(ensemble.jacobian(points, [1.0])).all()
+    step = np.zeros_like(x[4:])
+    step[:, 4] = rng.standard_normal((1, 5, 1))
+    ahead, behind = (ensemble.predict(x[4:] + sign * 1e-6 * step, [1.0]).mean for sign in (1, -1))
+    along = (ensemble.jacobian(x[4:], [1.0]) * step).sum(axis=(-3, -2, -1))
+    np.testing.assert_allclose(along, (ahead - behind) / 2e-6, rtol=1e-5)
+
+
 def test_equivariant_on_training_orbits():
     ensemble, x, _, _ = fitted("cube")
     action, output = cube()

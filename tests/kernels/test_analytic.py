@@ -46,7 +46,7 @@ def test_coincident_points_against_mpmath(name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nearly_coincident_points_against_mpmath(name, distance):
     x1, x2 = pair(NETWORKS[name][1], distance)
-    assert max(errors(name, x1, x2)) < 1e-11
+    assert max(errors(name, x1, x2)) < 1e-12
 
 
 @pytest.mark.parametrize("distance", [1e-10, 1e-5])
@@ -65,7 +65,31 @@ def test_nearly_antipodal_points_against_mpmath(name, distance):
 def test_parallel_inputs_against_mpmath(name):
     x, _ = pair(NETWORKS[name][1], 0.0)
     for factor in (1 + 1e-9, 1.001, 3.0):
-        assert max(errors(name, x, factor * x)) < 1e-11
+        assert max(errors(name, x, factor * x)) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", ["relu", "relu without bias"])
+def test_nearly_parallel_inputs_of_any_size_against_mpmath(name, dtype):
+    x, near = (part.astype(dtype) for part in pair(NETWORKS[name][1], 1e-7 if dtype == "float64" else 1e-3))
+    for factor in (1.001, 1.5, 3.0):
+        for scale in (1.0, 1e3, 1e6):
+            for other in (x, near):
+                first, second = (scale * x).astype(dtype), (scale * factor * other).astype(dtype)
+                network = NETWORKS[name][0]
+                exact = mp_kernel(network, first[0].astype(float), second[0].astype(float))
+                found = kernels.analytic(network, dtype)(first, second)
+                bound = 1e-12 if dtype == "float64" else 1e-5
+                assert max(relative(value, truth) for value, truth in zip(found, exact, strict=True)) < bound
+
+
+@pytest.mark.parametrize("distance", [1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_float32_near_coincidence(name, distance):
+    x1, x2 = (part.astype("float32") for part in pair(NETWORKS[name][1], distance))
+    found = kernels.analytic(NETWORKS[name][0], "float32")(x1, x2)
+    exact = mp_kernel(NETWORKS[name][0], x1[0].astype(float), x2[0].astype(float))
+    assert max(relative(value, truth) for value, truth in zip(found, exact, strict=True)) < 1e-5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -130,11 +154,12 @@ def test_ragged_sizes_share_compilations():
     network = NETWORKS["relu"][0]
     kernel = kernels.analytic(network)
     x = np.random.default_rng(0).standard_normal((1001, 6))
-    kernel(x)
-    before = module._vectors_tile._cache_size()
-    for n in (1000, 990, 777, 513):
+    for n in (1001, 513):  # tiles of two sizes, whichever fits better
         kernel(x[:n])
-    assert module._vectors_tile._cache_size() == before
+    before = module._vectors_tile.jitted()._cache_size()
+    for n in (1000, 990, 777, 600):
+        kernel(x[:n])
+    assert module._vectors_tile.jitted()._cache_size() == before
 
 
 def test_inputs_are_refused_by_name():

@@ -1,0 +1,57 @@
+"""Tiles side by side: in order, few in flight, nested, given up half way, and with errors."""
+
+import importlib
+import threading
+import time
+
+import pytest
+
+backend = importlib.import_module("haarflow.kernels.backend")
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch):
+    monkeypatch.setattr(backend, "_cores", lambda: 2)
+    backend._pool.cache_clear()
+    yield
+    backend._pool().shutdown()
+    backend._pool.cache_clear()
+
+
+def test_results_come_in_order_from_two_threads():
+    together = threading.Barrier(2, timeout=10)
+
+    def work(job):
+        if job < 2:
+            together.wait()  # passes only where two run at once
+        time.sleep(0.001 * (7 - job))
+        return job
+
+    assert list(backend.in_threads(work, range(7))) == list(range(7))
+
+
+def test_nested_tiles_are_taken_in_turn():
+    def work(job):
+        return sum(backend.in_threads(lambda inner: inner + job, range(3)))
+
+    assert list(backend.in_threads(work, range(6))) == [3 + 3 * job for job in range(6)]
+
+
+def test_who_stops_listening_leaves_little_behind():
+    started = []
+    tiles = backend.in_threads(started.append, range(1000))
+    next(tiles)
+    tiles.close()
+    assert len(started) <= 8
+
+
+def test_errors_arrive():
+    def work(job):
+        if job == 3:
+            raise ArithmeticError("tile 3")
+        return job
+
+    seen = []
+    with pytest.raises(ArithmeticError, match="tile 3"):
+        seen.extend(backend.in_threads(work, range(100)))
+    assert list(backend.in_threads(lambda job: job, range(5))) == list(range(5))
