@@ -260,7 +260,7 @@ def _add_mean(
         flat = by_irrep[part.irrep.digest].reshape(-1, spectrum.rows)
         values = spectrum.predict(flat, filter, times, rate, labels, fitted.ridge)
         values = values.reshape(len(times), -1, part.irrep.dim, labels.shape[1])
-        mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries)
+        mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries, optimize=True)
 
 
 def _joined(parts: Sequence[solvers.Projected]) -> solvers.Projected:

@@ -16,7 +16,7 @@ __all__ = ["Spectrum", "timescales"]
 _NEGLIGIBLE = 1e-6
 
 # Right-hand sides multiplied at once: enough to keep matrix products fast, few enough to bound memory.
-_COLUMNS = 512
+_COLUMNS = 1024
 
 _FLOW = GradientFlow()
 
@@ -289,10 +289,11 @@ class Spectrum:
         out = np.empty((len(phi), len(left), k), self.dtype)
         step = max(1, _COLUMNS // max(k, 1))
         for start in range(0, len(phi), step):
-            some = phi[start : start + step]
-            weights = (some.T[:, :, None] * targets[:, None, :]).reshape(len(targets), len(some) * k)
-            product = left @ weights.astype(self.dtype, copy=False)
-            out[start : start + step] = product.reshape(len(left), len(some), k).transpose(1, 0, 2)
+            # Times last: the inner loop of both products is then long.
+            some = np.ascontiguousarray(phi[start : start + step].T, self.dtype)
+            weights = (targets[:, :, None] * some[:, None, :]).reshape(len(targets), k * some.shape[1])
+            product = (left @ weights).reshape(len(left), k, some.shape[1])
+            out[start : start + step] = product.transpose(2, 0, 1)
         return out
 
 
