@@ -6,6 +6,7 @@ a time are listed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol, cast
 
 import numpy as np
@@ -171,7 +172,7 @@ def _samples(
         moved = [np.empty_like(second.x), np.empty_like(second.unit)]
         # Elements ascend: one transform for each of them.
         edges = np.flatnonzero(np.diff(elements, prepend=-1, append=-1))
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             for target, part in zip(moved, (second.x, second.unit), strict=True):
                 images = part[start:stop].reshape(-1, *shape)
                 target[start:stop] = action(int(elements[start]), images).reshape(stop - start, -1)
