@@ -53,7 +53,9 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore", hf.ResolutionWarning)
     rows = []
-    print(f"{'':32} {'K':>8} {'Theta':>8} {'t = 1e3':>8} {'1e6':>8} {'inf':>8} {'1e6, r.':>8} {'inf, r.':>8} {'cond.':>8}")
+    print(
+        f"{'':32} {'K':>8} {'Theta':>8} {'t = 1e3':>8} {'1e6':>8} {'inf':>8} {'1e6, r.':>8} {'inf, r.':>8} {'cond.':>8}"
+    )
     for name, network, x, y, x_test in cases():
         x, x_test = (part.astype("float32").astype("float64") for part in (x, x_test))
         exact, rough = (kernels.analytic(network, dtype)(x) for dtype in ("float64", "float32"))
@@ -72,7 +74,6 @@ def main():
         figures = [*kernel, *plain, *ridged, float(scales[-1] / scales[0])]
         rows.append({"case": name, "figures": figures})
         print(f"{name:32} " + " ".join(f"{figure:8.0e}" for figure in figures), flush=True)
-    columns = ["K", "Theta", "t=1e3", "t=1e6", "t=inf", "t=1e6 ridge", "t=inf ridge", "condition"]
     write_json(args.json, {"columns": columns, "rows": rows})
 
 

@@ -26,27 +26,24 @@ _CLOSE = 2**19
 
 @dataclass(frozen=True)
 class Vectors:
-    """Flat samples with what is evaluated once for each.
+    """Flat samples by direction and size.
 
     Attributes
     ----------
-    x : array [n, d]
-        Samples.
     unit : array [n, d]
-        The same, of norm 1; the zero sample stays.
+        Samples of norm 1; the zero sample stays.
     q : array [n]
-        Mean squares |x|^2 / d.
+        Mean squares |x|^2 / d of the samples themselves.
     """
 
-    x: np.ndarray
     unit: np.ndarray
     q: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.unit)
 
     def __getitem__(self, some: slice | np.ndarray) -> "Vectors":
-        return Vectors(self.x[some], self.unit[some], self.q[some])
+        return Vectors(self.unit[some], self.q[some])
 
 
 Pairs = Callable[[np.ndarray, np.ndarray], tuple[Vectors, Vectors]]
@@ -57,7 +54,7 @@ def prepare_vectors(x: np.ndarray) -> Vectors:
     x = x.reshape(len(x), -1)
     q = (np.einsum("ij,ij->i", x, x, dtype=np.float64) / x.shape[1]).astype(x.dtype)
     norm = np.sqrt(q) * np.asarray(x.shape[1] ** 0.5, x.dtype)
-    return Vectors(x, x / np.where(norm > 0, norm, 1)[:, None], q)
+    return Vectors(x / np.where(norm > 0, norm, 1)[:, None], q)
 
 
 def of_states(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Array) -> tuple[Array, Array]:
@@ -105,7 +102,7 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
     symmetric : bool
         Whether they are the same, so that half is evaluated.
     """
-    dtype = first.x.dtype
+    dtype = first.unit.dtype
     sides = tuple(_side(len(part)) for part in (first, second))
 
     def blocks(part: Vectors, side: int) -> list[tuple[Array, Array]]:
@@ -175,17 +172,22 @@ def _mended(
     step = 1
     for start in iter(lambda: sum(len(part.ntk) for part in parts), len(rows)):
         a, b = samples(rows[start : start + step], columns[start : start + step])
-        step = max(1, _CLOSE // a.x.shape[1])
+        step = max(1, _CLOSE // a.unit.shape[1])
         parts.append(_of_close(layers, a, b))
     return Tile(tuple(values), rows, columns, [np.concatenate([part[k] for part in parts]) for k in range(2)])
 
 
 def _of_close(layers: tuple[Layer, ...], a: Vectors, b: Vectors) -> KernelPair:
-    """Return K and Theta [pairs] of aligned samples from their differences, angles from those of unit vectors."""
-    D, S = _squares(a.x, b.x)
-    size = np.sqrt(a.q) * np.sqrt(b.q)
-    near, far = (a.x.shape[1] * size * part for part in _squares(a.unit, b.unit))
-    return of_distances(layers, Distances(D, S, near, far), a.q, b.q)
+    """Return K and Theta [pairs] of aligned samples from the differences of their directions."""
+    return of_distances(layers, _apart(a, b), a.q, b.q)
+
+
+def _apart(a: Vectors, b: Vectors) -> Distances:
+    """Return the distances of aligned samples [pairs]; rounding shifts the angle between them by eps."""
+    s1, s2 = np.sqrt(a.q), np.sqrt(b.q)
+    near, far = (s1 * s2 * np.einsum("ij,ij->i", part, part) for part in (a.unit - b.unit, a.unit + b.unit))
+    gap = (s1 - s2) ** 2
+    return Distances(gap + near, gap + far, near, far)
 
 
 def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
@@ -203,17 +205,11 @@ def flat_distances(a: Vectors, b: Vectors) -> tuple[np.ndarray, ...]:
     gap, size = (s1 - s2) ** 2, 2 * s1 * s2
     D, S = gap + size * (1 - c), gap + size * (1 + c)
     rows, columns = np.nonzero(np.abs(c) >= _edge(c.dtype))
-    step = max(1, _CLOSE // a.x.shape[1])
+    step = max(1, _CLOSE // a.unit.shape[1])
     for start in range(0, len(rows), step):
         i, j = rows[start : start + step], columns[start : start + step]
-        D[i, j], S[i, j] = _squares(a.x[i], b.x[j])
+        D[i, j], S[i, j], *_ = _apart(a[i], b[j])
     return D, S, a.q, b.q
-
-
-def _squares(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return |a - b|^2 / d and |a + b|^2 / d of aligned samples [pairs, d]."""
-    near, far = a - b, a + b
-    return tuple(np.einsum("ij,ij->i", part, part) / a.shape[1] for part in (near, far))  # type: ignore[return-value]
 
 
 def _edge(dtype: np.dtype) -> float:

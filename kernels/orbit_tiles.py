@@ -7,7 +7,7 @@ a time are listed.
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -169,14 +169,13 @@ def _samples(
     def samples(pairs: np.ndarray, elements: np.ndarray) -> tuple[Vectors, Vectors]:
         i, j = np.divmod(pairs, len(b))
         second = b[j]
-        moved = [np.empty_like(second.x), np.empty_like(second.unit)]
+        moved = np.empty_like(second.unit)
         # Elements ascend: one transform for each of them.
         edges = np.flatnonzero(np.diff(elements, prepend=-1, append=-1))
         for start, stop in pairwise(edges):
-            for target, part in zip(moved, (second.x, second.unit), strict=True):
-                images = part[start:stop].reshape(-1, *shape)
-                target[start:stop] = action(int(elements[start]), images).reshape(stop - start, -1)
-        return a[i], Vectors(*moved, second.q)
+            images = second.unit[start:stop].reshape(-1, *shape)
+            moved[start:stop] = action(int(elements[start]), images).reshape(stop - start, -1)
+        return a[i], Vectors(moved, second.q)
 
     return samples
 
@@ -202,12 +201,23 @@ def _listed(
         for j in range(0, len(second), width)
     ]
 
+    first = analytic.prepare(x1) if analytic else x1
+    shape = second.shape[1:]
+    bases = None
+    if isinstance(first, Vectors) and action.exact:  # turned, a direction stays one and a size the same
+        assert analytic
+        bases = first if x2 is None else analytic.prepare(second)
+
+    def orbit(columns: slice) -> Any:
+        if isinstance(bases, Vectors):
+            turned = action.orbit(bases.unit[columns].reshape(-1, *shape))
+            return Vectors(turned.reshape(turned.shape[0] * turned.shape[1], -1), np.tile(bases.q[columns], order))
+        points = action.orbit(second[columns]).reshape(-1, *shape)
+        return analytic.prepare(points) if analytic else points
+
     def evaluated() -> Iterator[OrbitTile]:
-        first = analytic.prepare(x1) if analytic else x1
         for columns, end in spans:
-            # Each orbit is listed once, for all rows above it.
-            points = action.orbit(second[columns]).reshape(-1, *second.shape[1:])
-            moved = analytic.prepare(points) if analytic else points
+            moved = orbit(columns)  # listed once, for all rows above
             for i in range(0, end, height):
                 rows = slice(i, min(i + height, end))
                 pair = analytic.between(first[rows], moved) if analytic else kernel(first[rows], moved)  # type: ignore

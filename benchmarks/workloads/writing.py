@@ -26,10 +26,9 @@ def bench_table(rows: Sequence[Row], rates: Rates) -> Table:
         Of the machine.
     """
     table = Table(title="haarflow bench")
-    for heading in ("workload", "case", "ours", "peer", "ratio", "difference", "of GEMM", "of memory"):
-        # On a narrow screen the cases fold, the numbers never do.
-        left = heading in ("workload", "case")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "case")
+    table.add_column("workload", overflow="fold", min_width=16)
+    for heading in ("ours", "peer", "ratio", "difference", "of GEMM", "of memory"):
+        table.add_column(heading, justify="right", no_wrap=True)  # on a narrow screen workloads fold, numbers never
     last = None
     for row in rows:
         if last not in (None, row.workload):
@@ -37,8 +36,7 @@ def bench_table(rows: Sequence[Row], rates: Rates) -> Table:
         last = row.workload
         unit = f" {row.unit}" if row.seconds is not None else ""
         table.add_row(
-            Text(row.workload),
-            Text(row.case),
+            Text(f"{row.workload} {row.case}"),
             f"{row.ours:.3g}{unit}",
             "–" if row.peer is None else f"{row.peer:.3g}{unit}",
             "" if row.ratio is None else f"{row.ratio:.1f}",
