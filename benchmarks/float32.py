@@ -53,9 +53,8 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore", hf.ResolutionWarning)
     rows = []
-    print(
-        f"{'':32} {'K':>8} {'Theta':>8} {'t = 1e3':>8} {'1e6':>8} {'inf':>8} {'1e6, r.':>8} {'inf, r.':>8} {'cond.':>8}"
-    )
+    columns = ["K", "Theta", "t = 1e3", "1e6", "inf", "1e6, r.", "inf, r.", "cond."]
+    print(" " * 32, " ".join(f"{column:>8}" for column in columns))
     for name, network, x, y, x_test in cases():
         x, x_test = (part.astype("float32").astype("float64") for part in (x, x_test))
         exact, rough = (kernels.analytic(network, dtype)(x) for dtype in ("float64", "float32"))

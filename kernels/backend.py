@@ -63,8 +63,8 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @cache
     def jitted() -> Any:  # at the first call, since asking for the platform takes a while
-        options = _wide_vectors() if on_cpu() else {}
-        return jax.jit(f, static_argnums=0, **({"compiler_options": options} if options else {}))
+        options: dict[str, Any] = {"compiler_options": _wide_vectors()} if on_cpu() and _wide_vectors() else {}
+        return jax.jit(f, static_argnums=0, **options)
 
     @wraps(f)
     def call(*arguments: Any) -> Any:

@@ -122,7 +122,7 @@ def _run(
 ) -> Pair:
     rank = x1.ndim - 3
     grids = _grids(segments, x1.shape[:rank])
-    variances = tuple(jnp.mean(x * x, axis=rank) for x in (x1, x2))
+    variances: Pair = (jnp.mean(x1 * x1, axis=rank), jnp.mean(x2 * x2, axis=rank))
     begin: Callable[[Any, Array], State] = lambda at, second: distances(x1, second)  # noqa: E731
     moving: Any = x2
     for k, (segment, grid) in enumerate(zip(segments, grids, strict=True)):
@@ -134,9 +134,9 @@ def _run(
             assert theta is not None
             return covariance(state, *ends), theta
         pooled = _pooled(segment, grid, grids[k + 1], walked, fence)
-        averaged = [_window_mean(segment, q, len(grid.shape)) for q in ends]
+        averaged = (_window_mean(segment, ends[0], len(grid.shape)), _window_mean(segment, ends[1], len(grid.shape)))
         if not segment.distances:
-            begin, moving, variances = partial(_plain, pooled), None, tuple(averaged)
+            begin, moving, variances = partial(_plain, pooled), None, averaged
             continue
         if spread is None:
             assert pooled.apart is not None

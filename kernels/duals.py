@@ -30,10 +30,10 @@ Features = tuple[Array, ...]
 class Distances(NamedTuple):
     """How far apart a pair (u, v) is."""
 
-    D: Array
-    S: Array | None = None
-    near: Array | None = None
-    far: Array | None = None
+    D: Any  # arrays of JAX or NumPy
+    S: Any = None
+    near: Any = None
+    far: Any = None
 
 
 class Image(NamedTuple):
@@ -217,7 +217,7 @@ def _gelu_pair(_: Gelu, apart: Distances, f1: Features, f2: Features) -> Image:
     # GELU = u/2 + h(u) with h even, so E[u h(v)] = 0 and the two parts add. Writing K[h] as
     # (1/d - d w + K f) / (2 pi), each of the three terms' second difference is taken without cancellation.
     (*angles1, d1, even1), (*angles2, d2, even2) = f1, f2
-    (q1, root1, A1, *_), (q2, root2, A2, *_) = angles1, angles2
+    (q1, root1, A1), (q2, root2, A2) = angles1[:3], angles2[:3]
     full, K = _other(apart, q1, q2)
     D = apart.D
     a = _angles(D, full, tuple(angles1), tuple(angles2))

@@ -103,7 +103,7 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
         Whether they are the same, so that half is evaluated.
     """
     dtype = first.unit.dtype
-    sides = tuple(_side(len(part)) for part in (first, second))
+    sides = (_side(len(first)), _side(len(second)))
 
     def blocks(part: Vectors, side: int) -> list[tuple[Array, Array]]:
         parts = (part[i : i + side] for i in range(0, len(part), side))

@@ -141,7 +141,7 @@ def _mended(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, tile: Tile)
         i, j = rows[k : k + size], columns[k : k + size]
         left, right = (np.moveaxis(x[..., some], -1, 0) for x, some in ((a, i), (b, j)))
         parts.append(interpolate(evaluate, left, right, ratio[k : k + size]))
-    return Tile(tile.values, rows, columns, np.concatenate(parts, axis=1))
+    return Tile(tile.values, rows, columns, list(np.concatenate(parts, axis=1)))
 
 
 def _plain_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
