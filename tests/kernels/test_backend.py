@@ -1,16 +1,20 @@
 """Importing and using haarflow leaves a user's JAX as it was."""
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from haarflow.kernels.backend import check_dtype, precision, to_numpy, x64
+from haarflow.kernels.backend import check_dtype, compiled, precision, to_numpy, x64
+
+MAPS = Path("/proc/self/maps")
 
 
 def dtype_here():
@@ -132,8 +136,24 @@ def test_nothing_global_changes():
 def test_a_users_program_is_not_recompiled():
     step = jax.jit(lambda x: x + 1)
     step(jnp.ones(3))
-    compiled = step._cache_size()
+    before = step._cache_size()
     with x64():
         time.sleep(0)
     step(jnp.ones(3))
-    assert step._cache_size() == compiled
+    assert step._cache_size() == before
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="only Linux lists a process's memory maps")
+def test_programs_do_not_pile_up():
+    program = compiled(lambda static, x: jnp.sin(x) * static)
+
+    def maps():
+        gc.collect()
+        return len(MAPS.read_text().splitlines())
+
+    counts = []
+    for start in (0, 80, 160, 240):
+        for static in range(start, start + 80):
+            assert program(static, np.float32(2)) == pytest.approx(np.sin(2) * static, rel=1e-6)
+        counts.append(maps())
+    assert counts[-1] < counts[0] + 80
