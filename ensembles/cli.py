@@ -15,6 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from haarflow.bench import Options, Row
     from haarflow.bench import Workload as Benchmark
+    from haarflow.kernels.store import Entry
     from haarflow.theorems import Theorem, Verdict, Workload
 
 __all__ = ["app", "main"]
@@ -25,7 +26,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-store_app = typer.Typer(help="Look after a store of Gram matrices and eigendecompositions.", no_args_is_help=True)
+store_app = typer.Typer(
+    help="Look after a store of Gram matrices, eigendecompositions and Krylov spaces.", no_args_is_help=True
+)
 app.add_typer(store_app, name="store")
 
 _StorePath = Annotated[Path, typer.Argument(help="The store's folder.")]
@@ -176,28 +179,53 @@ def store_ls(path: _StorePath) -> None:
     """List the store's entries."""
     from haarflow.kernels import Store
 
-    table = Table("kind", "samples", "dtype", "size", "made")
+    table = Table("kind", "samples", "dtype", "files", "size", "made")
     table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
+    series: dict[str, list[Entry]] = {}
     for entry in _open(Store, path).entries():
-        key = entry.key or {}
-        size = f"{entry.bytes / 1e6:.1f} MB"
+        series.setdefault(_series(entry), []).append(entry)
+    for parts in series.values():
+        key = parts[0].key or {}
+        size = f"{sum(part.bytes for part in parts) / 1e6:.1f} MB"
         samples, dtype, architecture = (str(key.get(name, "")) for name in ("samples", "dtype", "architecture"))
-        table.add_row(entry.kind, samples, dtype, size, entry.created, architecture)
+        made = max(part.created for part in parts)
+        table.add_row(parts[0].kind, samples, dtype, _count(parts), size, made, architecture)
     Console().print(table)
+
+
+def _series(entry: "Entry") -> str:
+    """Return what the tiles of one Gram matrix share, or the steps of one Krylov space."""
+    key = {name: value for name, value in (entry.key or {}).items() if name not in ("row", "column", "step")}
+    return f"{entry.kind} {sorted(key.items(), key=str)}" if entry.key is not None else str(entry.path)
+
+
+def _count(parts: "Sequence[Entry]") -> str:
+    key = parts[0].key or {}
+    samples, side = key.get("samples"), key.get("side")
+    if not (isinstance(samples, int) and isinstance(side, int) and samples > 0 and side > 0):
+        return str(len(parts))
+    along = -(-samples // side)
+    return f"{len(parts)} of {along * (along + 1) // 2}"
 
 
 @store_app.command("check")
 def store_check(path: _StorePath) -> None:
     """Verify every entry's checksum and contents; exit with 1 when something is damaged."""
     from haarflow.kernels import Store
+    from haarflow.progress import progress_bar
 
     console = Console()
     damaged = checked = 0
-    for entry, problem in _open(Store, path).check():
-        checked += 1
-        if problem:
-            damaged += 1
-            console.print(f"{entry.path}: {problem}", markup=False, soft_wrap=True)
+    store = _open(Store, path)
+    total = sum(1 for _ in store.path.iterdir())
+    with progress_bar(None) as progress:
+        for entry, problem in store.check():
+            checked += 1
+            if problem:
+                damaged += 1
+                console.print(f"{entry.path}: {problem}", markup=False, soft_wrap=True)
+            if progress is not None:
+                progress("checking", checked, max(checked, total))
     console.print(f"{checked} files checked, {damaged} damaged or foreign")
     if damaged:
         raise typer.Exit(1)
@@ -206,7 +234,7 @@ def store_check(path: _StorePath) -> None:
 @store_app.command("prune")
 def store_prune(
     path: _StorePath,
-    kind: Annotated[str | None, typer.Option(help='Only this kind, "gram" or "spectrum".')] = None,
+    kind: Annotated[str | None, typer.Option(help='Only this kind: "gram", "spectrum" or "krylov".')] = None,
     damaged: Annotated[bool, typer.Option(help="Only damaged entries and left-over temporary files.")] = False,
 ) -> None:
     """Remove entries."""

@@ -7,20 +7,25 @@ from typing import Any, Self
 import numpy as np
 
 from haarflow import solvers
+from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
 from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples
 from haarflow.jacobian import mean_jacobian
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
-from haarflow.kernels.orbits import Progress
-from haarflow.law import COVARIANCES, Drawn, Fitted, Law, count_cuts, evaluate, warn_of_cuts, warn_of_truncation
+from haarflow.kernels.distributed import check_executor
+from haarflow.kernels.orbit_tiles import Progress
+from haarflow.krylov_block import KrylovBlock
+from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
+from haarflow.learning import learn
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
+from haarflow.training import Means
 
 __all__ = ["DeepEnsemble"]
 
 _LOSSES = ("mean", "sum")
-_SOLVERS = ("auto", "dense")
+_SOLVERS = ("auto", "dense", "krylov")
 # Kernels hold squares of the samples and products of such squares.
 _LARGEST = {"float64": 1e70, "float32": 1e8}
 
@@ -47,17 +52,22 @@ class DeepEnsemble:
         Added to every eigenvalue, in units of the mean of Theta(x_i, x_i); 0 under a compact group.
     flow : {"gradient_flow", "gradient_descent", "heavy_ball"} or solvers filter
         The dynamics; time counts whole steps for the latter two.
-    solver : {"auto", "dense"}
-        One eigendecomposition for each block.
+    solver : {"auto", "dense", "krylov"} or solvers.Krylov
+        "dense": one eigendecomposition for each block, exact up to rounding. "krylov": one Krylov space for all times,
+        to a tolerance, for means of large blocks. "auto": the latter for blocks of an order above 10,000 (samples
+        times the irrep's dimension) where no covariance is asked for, with a `SolverWarning`.
     reduction : {"auto", "orbit", "explicit"}
         "orbit" never lists the augmented set, "explicit" does, "auto" lists it only where the orbit reduction
         does not apply, with a `ReductionWarning`.
     dtype : {"float64", "float32"}, optional
         Of kernels and solvers, default float64 or the kernel's own; float32 loses about half the digits at late times.
     store : path, optional
-        Folder that keeps Gram matrices and eigendecompositions between runs.
+        Folder that keeps Gram matrices tile by tile, eigendecompositions and Krylov spaces: an interrupted run
+        continues where it stopped.
     progress : callable, bool, optional
         progress(label, done, total); default a bar on a terminal and none elsewhere.
+    executor : distributed.Client, optional
+        Whose workers compute tiles and multiply with them; they and this process see the same store.
 
     Raises
     ------
@@ -91,18 +101,20 @@ class DeepEnsemble:
         learning_rate: float = 1.0,
         ridge: float = 0.0,
         flow: str | solvers.Filter = "gradient_flow",
-        solver: str = "auto",
+        solver: str | solvers.Krylov = "auto",
         reduction: str = "auto",
         dtype: str | None = None,
         store: str | Path | Store | None = None,
         progress: Progress | bool | None = None,
+        executor: Any = None,
     ) -> None:
         self._kernel = as_kernel(arch, dtype)
         self._action = no_action() if action is None else action
         self._output = as_output(self._action, output)
-        for name, value, choices in (("loss", loss, _LOSSES), ("solver", solver, _SOLVERS)):
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}, found {value!r}")
+        if loss not in _LOSSES:
+            raise ValueError(f"loss must be one of {_LOSSES}, found {loss!r}")
+        if not isinstance(solver, solvers.Krylov) and solver not in _SOLVERS:
+            raise ValueError(f"solver must be one of {_SOLVERS} or solvers.Krylov(...), found {solver!r}")
         learning_rate = as_number(learning_rate, "learning_rate", positive=True)
         self._clock = Clock(loss == "mean", learning_rate, as_number(ridge, "ridge"))
         self._filter = solvers.make_filter(flow)
@@ -116,7 +128,12 @@ class DeepEnsemble:
             )
         if store is not None and not isinstance(store, (str, Path, Store)):
             raise TypeError(f"store must be a path or a Store, found {store!r}")
-        self._store = Store(store) if isinstance(store, (str, Path)) else store
+        store = Store(store) if isinstance(store, (str, Path)) else store
+        if executor is not None:
+            check_executor(executor)
+            if store is None:
+                raise ValueError("store must be a folder that all workers of the executor see, found None")
+        self._means = Means(solvers.Krylov() if solver == "krylov" else solver, store, executor)
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
         self._progress = progress
@@ -159,7 +176,7 @@ class DeepEnsemble:
         self._action.check_shape(x.shape[1:])
         with progress_bar(self._progress) as progress:
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
-            self._fitted = fit_problem(self._kernel, problem, self._clock, self._store, progress, covariance)
+            self._fitted = fit_problem(self._kernel, problem, self._clock, self._means, progress, covariance)
         return self
 
     @property
@@ -172,6 +189,11 @@ class DeepEnsemble:
     def reduction(self) -> str:
         """Which path `fit` took: "orbit", or "explicit" where the augmented set was listed."""
         return self._trained("reduction").problem.reduction
+
+    @property
+    def solver(self) -> str:
+        """How `fit` solved: "dense" or "krylov"."""
+        return "krylov" if isinstance(self._trained("solver").spectra[0], KrylovBlock) else "dense"
 
     def predict(self, x_test: Any, times: Any, covariance: str | None = None) -> Law:
         """Predict the law of the ensemble at any training times.
@@ -211,6 +233,8 @@ class DeepEnsemble:
         law, _ = self._evaluate("predict", x_test, times, covariance)
         warn_of_cuts(law.times, law.cut, self._kernel.dtype)
         warn_of_truncation(law)
+        if isinstance(self._fitted.spectra[0], KrylovBlock):
+            warn_of_error(law.times, law.error, self._fitted.spectra[0].how.tolerance)
         return law
 
     def sample(self, x_test: Any, times: Any, members: int, seed: int, coupled: bool = False) -> np.ndarray:
@@ -264,8 +288,14 @@ class DeepEnsemble:
         fitted, times, x_test = self._checked(name, x_test, times)
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:
-                fitted = self._fitted = with_covariance(self._kernel, fitted, self._store, progress)
-            return evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
+                if self.solver == "krylov":
+                    raise ValueError(
+                        f'solver must be "dense" for covariances and members, found {self._means.solver!r}, '
+                        "which learns the labels alone"
+                    )
+                fitted = self._fitted = with_covariance(self._kernel, fitted, self._means, progress)
+            law, drawn, self._fitted = evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
+        return law, drawn
 
     def jacobian(self, x_test: Any, times: Any) -> np.ndarray:
         """Differentiate the mean of the ensemble with respect to the test points.
@@ -300,8 +330,10 @@ class DeepEnsemble:
         fitted, times, x_test = self._checked("jacobian", x_test, times)
         if not isinstance(self._kernel, AnalyticKernel):
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
-        out = mean_jacobian(self._kernel, fitted, self._filter, x_test, times)
-        warn_of_cuts(times, count_cuts(fitted.spectra, times, fitted, self._filter), self._kernel.dtype)
+        with progress_bar(self._progress) as progress:
+            self._fitted, learnt = learn(fitted, self._filter, times, progress)
+        out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
+        warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), self._kernel.dtype)
         return out
 
     def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:

@@ -1,18 +1,27 @@
 """From a posed problem to what predictions need: factorised blocks, labels, and the flow's clock."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from haarflow import solvers
-from haarflow.kernels import Irrep, Kernel, Store
-from haarflow.kernels.orbits import Progress
-from haarflow.law import Fitted
+from haarflow.fitted import Fitted
+from haarflow.kernels import Irrep, Kernel
+from haarflow.kernels.orbit_tiles import Progress
 from haarflow.reduction import Problem, at_half_resolution
-from haarflow.training import Trained, train
+from haarflow.training import Means, Trained, train, train_krylov
 
-__all__ = ["Clock", "fit_problem", "with_covariance"]
+__all__ = ["Clock", "SolverWarning", "fit_problem", "with_covariance"]
+
+
+# An eigendecomposition of this order takes two minutes on two cores, and 3 GB; the time grows with its cube.
+_DENSE_ORDER = 10_000
+
+
+class SolverWarning(UserWarning):
+    """A block is too large for an eigendecomposition, and a Krylov space takes its place."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Clock:
 
 
 def fit_problem(
-    kernel: Kernel, problem: Problem, clock: Clock, store: Store | None, progress: Progress | None, covariance: bool
+    kernel: Kernel, problem: Problem, clock: Clock, means: Means, progress: Progress | None, covariance: bool
 ) -> Fitted:
     """Assemble and factorise; under a compact group at half the resolution too.
 
@@ -45,31 +54,35 @@ def fit_problem(
         What is trained on what.
     clock : Clock
         How time is measured.
-    store, progress
+    means, progress
         As in `train`.
     covariance : bool
         Whether all irreps of both kernels are assembled.
     """
-    fitted = _fit(kernel, problem, clock, store, progress, covariance)
+    fitted = _fit(kernel, problem, clock, means, progress, covariance)
     coarse = at_half_resolution(problem)
     if coarse is None:
         return fitted
-    return replace(fitted, coarse=_fit(kernel, coarse, clock, store, progress, False))
+    return replace(fitted, coarse=_fit(kernel, coarse, clock, means, progress, False))
 
 
-def with_covariance(kernel: Kernel, fitted: Fitted, store: Store | None, progress: Progress | None) -> Fitted:
+def with_covariance(kernel: Kernel, fitted: Fitted, means: Means, progress: Progress | None) -> Fitted:
     """Add the blocks of all irreps, in a pass of their own over the kernel."""
     every = fitted.problem.irreps()
-    trained = train(kernel, fitted.problem, every, store, progress, nngp=True)
+    trained = train(kernel, fitted.problem, every, means, progress, nngp=True)
     return replace(fitted, blocks=_law_blocks(fitted.problem.order, every, trained))
 
 
 def _fit(
-    kernel: Kernel, problem: Problem, clock: Clock, store: Store | None, progress: Progress | None, covariance: bool
+    kernel: Kernel, problem: Problem, clock: Clock, means: Means, progress: Progress | None, covariance: bool
 ) -> Fitted:
     parts = tuple(problem.parts())
     wanted = problem.irreps() if covariance else [part.irrep for part in parts]
-    trained = train(kernel, problem, wanted, store, progress, nngp=covariance)
+    means = _chosen(means, max(len(problem.x) * irrep.dim for irrep in wanted), covariance)
+    if isinstance(means.solver, solvers.Krylov):
+        trained = train_krylov(kernel, problem, wanted, means, progress)
+    else:
+        trained = train(kernel, problem, wanted, means, progress, nngp=covariance)
     of = {irrep.digest: spectrum for irrep, spectrum in zip(wanted, trained.spectra, strict=True)}
     spectra = tuple(of[part.irrep.digest] for part in parts)
     labels = tuple(
@@ -80,6 +93,23 @@ def _fit(
     blocks = _law_blocks(problem.order, wanted, trained) if covariance else ()
     ridge = clock.ridge * trained.mean_diagonal
     return Fitted(problem, parts, labels, spectra, blocks, rate, ridge, problem.sample_shape)
+
+
+def _chosen(means: Means, order: int, covariance: bool) -> Means:
+    """Resolve solver="auto": eigendecompositions up to an order of 10,000, and wherever a covariance is asked for."""
+    if means.solver != "auto":
+        return means
+    if order <= _DENSE_ORDER or covariance:
+        return replace(means, solver="dense")
+    krylov = solvers.Krylov()
+    warnings.warn(
+        f'solver="auto" takes a Krylov space for a block of order {order}, above {_DENSE_ORDER}: coefficients are '
+        f'approximated to {krylov.tolerance:.0e}, and Law.error estimates how well; solver="dense" is exact up to '
+        f"rounding and needs {4 * 8 * order**2 / 1e9:.0f} GB in float64, half of it in float32",
+        SolverWarning,
+        stacklevel=5,
+    )
+    return replace(means, solver=krylov)
 
 
 def _law_blocks(order: int, every: Sequence[Irrep], trained: Trained) -> tuple[tuple[Irrep, solvers.LawBlock], ...]:

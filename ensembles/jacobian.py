@@ -1,26 +1,30 @@
 """The derivative of the ensemble's mean with respect to the test point."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from haarflow import solvers
+from haarflow.fitted import Fitted
 from haarflow.groups import Action, HaarAction
 from haarflow.groups.alignment import align, aligned_rule
 from haarflow.kernels import AnalyticKernel
 from haarflow.kernels.gradients import ntk_gradient
-from haarflow.law import Fitted
+from haarflow.learning import Learnt
 
 __all__ = ["mean_jacobian"]
 
 
 def mean_jacobian(
-    kernel: AnalyticKernel, fitted: Fitted, filter: solvers.Filter, x_test: np.ndarray, times: np.ndarray
+    kernel: AnalyticKernel, fitted: Fitted, learnt: Sequence[Learnt], x_test: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
     """Return d mu_t / d x at test points: array [T, m, k, ...].
 
     Parameters
     ----------
-    kernel, fitted, filter
+    kernel, fitted
         As in `law.evaluate`.
+    learnt : sequence of Learnt
+        What each part's block has learnt.
     x_test : array [m, ...]
         Test points.
     times : array [T]
@@ -33,8 +37,8 @@ def mean_jacobian(
     """
     action, x = fitted.problem.action, fitted.problem.x
     coefficients = [
-        spectrum.apply(filter, times, fitted.rate, labels, fitted.ridge).reshape(len(times), len(x), part.irrep.dim, -1)
-        for part, spectrum, labels in zip(fitted.parts, fitted.spectra, fitted.labels, strict=True)
+        each.coefficients().reshape(len(times), len(x), part.irrep.dim, -1)
+        for part, each in zip(fitted.parts, learnt, strict=True)
     ]
     k = fitted.problem.y.shape[1]
     columns = len(times) * k

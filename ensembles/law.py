@@ -8,19 +8,20 @@ from typing import NamedTuple
 import numpy as np
 
 from haarflow import solvers
-from haarflow.groups import HaarAction, Harmonic, Isotypic
+from haarflow.fitted import Fitted
+from haarflow.groups import HaarAction, Harmonic
 from haarflow.kernels import Irrep, Kernel, OrbitRows, kernel_diagonal, orbit_rows
-from haarflow.kernels.orbits import Progress
-from haarflow.reduction import Problem
+from haarflow.kernels.orbit_tiles import Progress
+from haarflow.learning import Learnt, learn
 
 __all__ = [
     "COVARIANCES",
-    "Fitted",
+    "ConvergenceWarning",
     "Law",
     "ResolutionWarning",
-    "count_cuts",
     "evaluate",
     "warn_of_cuts",
+    "warn_of_error",
     "warn_of_truncation",
 ]
 
@@ -32,6 +33,10 @@ COVARIANCES = (None, "diagonal", "full", "joint")
 
 class ResolutionWarning(UserWarning):
     """What was asked for is finer than the Gram matrix's rounding, or a compact group's rule, resolves."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A Krylov space reached its largest dimension before its tolerance."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class Law:
     truncation : array [T] or None
         Under a compact group, the largest part of the two highest degrees in a variance, relative to K(x, x); the
         nodes' own error is not in it.
+    error : array [T] or None
+        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y, the largest over the
+        blocks; None where eigendecompositions make it rounding.
     """
 
     times: np.ndarray
@@ -68,6 +76,15 @@ class Law:
     covariance: np.ndarray | None = None
     refinement: np.ndarray | None = None
     truncation: np.ndarray | None = None
+    error: np.ndarray | None = None
+
+
+class Evaluated(NamedTuple):
+    """The law, what members are drawn from where it was asked for, and the blocks with their Krylov spaces grown."""
+
+    law: Law
+    drawn: "Drawn | None"
+    fitted: Fitted
 
 
 class Drawn(NamedTuple):
@@ -75,41 +92,6 @@ class Drawn(NamedTuple):
 
     covariance: np.ndarray
     scale: float
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What fitting leaves.
-
-    Attributes
-    ----------
-    problem : Problem
-        Training set and action.
-    parts : tuple of Isotypic
-        The output representation in irreps.
-    labels : tuple of array [n d, multiplicity]
-        Labels in each part.
-    spectra : tuple of Spectrum
-        Of each part's block.
-    blocks : tuple of (irrep, LawBlock)
-        All irreps' blocks for the covariance; empty until it is asked for.
-    rate, ridge : float
-        The flow's time in one unit of the user's clock; what is added to every eigenvalue.
-    sample_shape : tuple of int
-        Of one sample.
-    coarse : Fitted or None
-        The same at half the resolution of a compact group's rule.
-    """
-
-    problem: Problem
-    parts: tuple[Isotypic, ...]
-    labels: tuple[np.ndarray, ...]
-    spectra: tuple[solvers.Spectrum, ...]
-    blocks: tuple[tuple[Irrep, solvers.LawBlock], ...]
-    rate: float
-    ridge: float
-    sample_shape: tuple[int, ...]
-    coarse: "Fitted | None" = None
 
 
 def evaluate(
@@ -120,7 +102,7 @@ def evaluate(
     times: np.ndarray,
     covariance: str | None = None,
     progress: Progress | None = None,
-) -> tuple[Law, Drawn | None]:
+) -> Evaluated:
     """Return the law at test points, all times from one pass over the test kernel.
 
     Parameters
@@ -142,10 +124,11 @@ def evaluate(
 
     Returns
     -------
-    Law, Drawn or None
-        The second for "full" and "joint".
+    Evaluated
+        With `drawn` for "full" and "joint".
     """
     problem = fitted.problem
+    fitted, learnt = learn(fitted, filter, times, progress)
     mean = np.zeros((len(times), len(x_test), problem.y.shape[1]))
     how = (filter, times, fitted.rate)
     irreps = _needed(fitted, covariance)
@@ -155,7 +138,7 @@ def evaluate(
     highest = max((irrep.degree for irrep in irreps if isinstance(irrep, Harmonic)), default=0)
     last = np.zeros_like(changes)
     for part in orbit_rows(kernel, problem.action, x_test, problem.x, irreps, progress, nngp=bool(covariance)):
-        _add_mean(mean, fitted, irreps, part, *how)
+        _add_mean(mean, fitted, learnt, irreps, part)
         for seen, (irrep, block), ntk, nngp in zip(projected, blocks, part.ntk, part.nngp, strict=False):
             at = block.project(_flat(ntk), _flat(nngp))
             of_the_highest = isinstance(irrep, Harmonic) and irrep.degree >= highest - 1
@@ -168,7 +151,7 @@ def evaluate(
         del part
     variance, whole, drawn, truncation, refinement = None, None, None, None, None
     if fitted.coarse is not None:
-        rough, _ = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress)
+        rough = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress).law
         size = np.maximum(np.abs(mean).max(axis=(1, 2)), np.finfo(float).tiny)
         refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
@@ -197,17 +180,14 @@ def evaluate(
         usual = float(kernel_diagonal(kernel, problem.x).nngp.max())
         some = np.where(own > 1e-24 * usual, own, np.inf)
         truncation = (np.abs(last) / some).max(axis=1)
-    spectra = tuple(block.spectrum for _, block in blocks) if blocks else fitted.spectra
-    cut = count_cuts(spectra, times, fitted, filter)
-    law = Law(times, mean, sum(s.unresolved for s in spectra), cut, variance, whole, refinement, truncation)
-    return law, drawn
-
-
-def count_cuts(
-    spectra: Sequence[solvers.Spectrum], times: np.ndarray, fitted: Fitted, filter: solvers.Filter
-) -> np.ndarray:
-    """Return how many modes are left out at each time: array [T]."""
-    return np.sum([s.cut(times, fitted.rate, fitted.ridge, filter) for s in spectra], axis=0)
+    if blocks:
+        unresolved = sum(block.spectrum.unresolved for _, block in blocks)
+        cut = np.sum([block.spectrum.cut(times, fitted.rate, fitted.ridge, filter) for _, block in blocks], axis=0)
+    else:
+        unresolved, cut = sum(each.unresolved for each in learnt), np.sum([each.cut for each in learnt], axis=0)
+    errors = [each.error for each in learnt if each.error is not None]
+    error = np.max(errors, axis=0) if errors else None
+    return Evaluated(Law(times, mean, unresolved, cut, variance, whole, refinement, truncation, error), drawn, fitted)
 
 
 def warn_of_cuts(times: np.ndarray, cut: np.ndarray, dtype: str, stacklevel: int = 3) -> None:
@@ -234,6 +214,19 @@ def warn_of_truncation(law: Law, stacklevel: int = 3) -> None:
         )
 
 
+def warn_of_error(times: np.ndarray, error: np.ndarray | None, tolerance: float, stacklevel: int = 3) -> None:
+    """Say at which times a Krylov space has not converged."""
+    if error is not None and (error > tolerance).any():
+        late = error > tolerance
+        warnings.warn(
+            f"the Krylov space has not converged to {tolerance:.0e} at {late.sum()} of {len(times)} times, the first "
+            f"t = {times[late].min():.1e}: the estimated relative error of the coefficients is up to {error.max():.0e} "
+            "(Law.error); solver=solvers.Krylov(dimension=...) lets it grow, a ridge or earlier times need less",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )
+
+
 def _without_rounding(variance: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Raise variances [T, m] that are negative by rounding to 0."""
     # Where training leaves no variance, rounding may leave less than none.
@@ -247,19 +240,12 @@ def _needed(fitted: Fitted, covariance: str | None) -> list[Irrep]:
 
 
 def _add_mean(
-    mean: np.ndarray,
-    fitted: Fitted,
-    irreps: Sequence[Irrep],
-    at: OrbitRows,
-    filter: solvers.Filter,
-    times: np.ndarray,
-    rate: float,
+    mean: np.ndarray, fitted: Fitted, learnt: Sequence[Learnt], irreps: Sequence[Irrep], at: OrbitRows
 ) -> None:
     by_irrep = {irrep.digest: ntk for irrep, ntk in zip(irreps, at.ntk, strict=True)}
-    for part, labels, spectrum in zip(fitted.parts, fitted.labels, fitted.spectra, strict=True):
-        flat = by_irrep[part.irrep.digest].reshape(-1, spectrum.rows)
-        values = spectrum.predict(flat, filter, times, rate, labels, fitted.ridge)
-        values = values.reshape(len(times), -1, part.irrep.dim, labels.shape[1])
+    for part, block, each in zip(fitted.parts, fitted.spectra, learnt, strict=True):
+        values = each.predict(by_irrep[part.irrep.digest].reshape(-1, block.rows))
+        values = values.reshape(len(mean), -1, part.irrep.dim, values.shape[2])
         mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries, optimize=True)
 
 

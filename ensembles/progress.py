@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from haarflow.kernels.orbits import Progress as Report
+from haarflow.kernels.orbit_tiles import Progress as Report
 
 __all__ = ["progress_bar"]
 

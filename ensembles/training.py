@@ -1,7 +1,6 @@
-"""From a posed problem to factorised blocks: assemble, merge coinciding samples, factorise; or read from a store."""
+"""From a posed problem to blocks that predict: assembled and factorised, or kept in tiles for the Krylov solver."""
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +8,37 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
-from haarflow.kernels import KERNEL_VERSION, Irrep, Kernel, Store, StoreWarning, digest_array, orbit_gram
-from haarflow.kernels.orbits import OrbitGram, Progress
+from haarflow.kernels import KERNEL_VERSION, Irrep, Kernel, Store, digest_array
+from haarflow.kernels.distributed import Cluster
+from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
+from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.orbits import OrbitGram, assemble, computed_tiles
+from haarflow.kernels.store import Shapes
+from haarflow.kernels.tile_store import TileStore
+from haarflow.kernels.tiled_block import TiledBlock
+from haarflow.krylov_block import KrylovBlock, Steps
 from haarflow.reduction import Problem, distinct_basis
 
-__all__ = ["Trained", "train"]
+__all__ = ["Means", "Trained", "train", "train_krylov"]
+
+
+@dataclass(frozen=True)
+class Means:
+    """With what a problem is trained.
+
+    Attributes
+    ----------
+    solver : "auto", "dense" or solvers.Krylov
+        How blocks are solved.
+    store : Store or None
+        Where Gram tiles, eigendecompositions and Krylov spaces are looked up first, and kept.
+    executor : distributed.Client or None
+        Whose workers compute and multiply tiles.
+    """
+
+    solver: str | solvers.Krylov = "auto"
+    store: Store | None = None
+    executor: Any = None
 
 
 @dataclass(frozen=True)
@@ -22,7 +47,7 @@ class Trained:
 
     Attributes
     ----------
-    spectra : tuple of Spectrum
+    spectra : tuple of Spectrum or KrylovBlock
         Of the NTK's blocks.
     nngp : tuple of array [r, r]
         The NNGP's blocks in the NTK blocks' eigenbases; empty where they were not asked for.
@@ -30,7 +55,7 @@ class Trained:
         Mean of Theta(x_i, x_i).
     """
 
-    spectra: tuple[solvers.Spectrum, ...]
+    spectra: tuple[solvers.Spectrum | KrylovBlock, ...]
     nngp: tuple[np.ndarray, ...]
     mean_diagonal: float
 
@@ -39,7 +64,7 @@ def train(
     kernel: Kernel,
     problem: Problem,
     irreps: Sequence[Irrep],
-    store: Store | None = None,
+    means: Means,
     progress: Progress | None = None,
     nngp: bool = False,
 ) -> Trained:
@@ -53,8 +78,8 @@ def train(
         Training set and action.
     irreps : sequence of Representation or Harmonic
         Blocks asked for.
-    store : Store, optional
-        Where Gram blocks and eigendecompositions are looked up first, and kept.
+    means : Means
+        The store and the executor.
     progress : callable, optional
         progress(label, done, total).
     nngp : bool
@@ -64,22 +89,24 @@ def train(
     -----
     Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep; none of it for what the store has.
     """
-    found = problem.coincidences()
-    bases = [distinct_basis(found, irrep) for irrep in irreps]
-    key = _key(kernel, problem, irreps, nngp)
+    bases = _bases(problem, irreps)
     orders = [len(problem.x) * irrep.dim for irrep in irreps]
     ranks = [order if basis is None else basis.shape[1] for order, basis in zip(orders, bases, strict=True)]
+    gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps), nngp)
+    key = _key(gram, problem.reduction)
     # Eigenvectors are kept in coordinates of the bases, whose signs and rotations another LAPACK may choose otherwise.
     spectrum_key = {**key, "bases": " ".join(map(_digest_basis, bases))}
-    shapes: dict[str, tuple[int, ...]] = {"mean_diagonal": ()}
+    shapes: Shapes = {"mean_diagonal": ((), "float64")}
     for i, rank in enumerate(ranks):
-        shapes.update({f"eigenvalues_{i}": (rank,), f"eigenvectors_{i}": (rank, rank), f"scale_{i}": ()})
-        shapes.update({f"nngp_{i}": (rank, rank)} if nngp else {})
-    kept = _look_up(store, "spectrum", spectrum_key, shapes, kernel.dtype)
+        shapes.update({f"eigenvalues_{i}": ((rank,), kernel.dtype), f"eigenvectors_{i}": ((rank, rank), kernel.dtype)})
+        shapes.update({f"scale_{i}": ((), "float64")})
+        shapes.update({f"nngp_{i}": ((rank, rank), kernel.dtype)} if nngp else {})
+    kept = means.store.get("spectrum", spectrum_key, shapes) if means.store else None
     if kept is None:
-        kept = _factorise(_gram(kernel, problem, irreps, key, store, progress), bases, problem.size, progress)
-        if store:
-            store.put("spectrum", spectrum_key, kept)
+        whole = assemble(gram, _tiles(gram, key, means, progress))
+        kept = _factorise(whole, bases, problem.size, progress)
+        if means.store:
+            means.store.put("spectrum", spectrum_key, kept)
     spectra = tuple(
         solvers.Spectrum(
             kept[f"eigenvalues_{i}"], kept[f"eigenvectors_{i}"], basis, float(kept[f"scale_{i}"]), problem.size
@@ -88,6 +115,61 @@ def train(
     )
     turned = tuple(kept[f"nngp_{i}"] for i in range(len(bases))) if nngp else ()
     return Trained(spectra, turned, float(kept["mean_diagonal"]))
+
+
+def train_krylov(
+    kernel: Kernel, problem: Problem, irreps: Sequence[Irrep], means: Means, progress: Progress | None = None
+) -> Trained:
+    """Compute the tiles of each irrep's block, in the store or in memory, and factorise nothing.
+
+    Parameters
+    ----------
+    kernel, problem, irreps, means, progress
+        As in `train`.
+
+    Notes
+    -----
+    Cost: n^2 |G| / 2 kernel entries, for what the store does not have. Without a store, memory of half of each block.
+    """
+    assert isinstance(means.solver, solvers.Krylov)
+    gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps))
+    key = _key(gram, problem.reduction)
+    sums = GramSums(gram)
+    here: dict[Corner, GramTile] = {}
+    for corner, tile in _tiles(gram, key, means, progress, blocks=False):
+        sums.add(corner, tile)
+        if means.store is None:
+            here[corner] = tile
+    stored = TileStore(gram, means.store, key) if means.store else None
+    cluster = Cluster(means.executor, stored) if means.executor is not None and stored else None
+    spectra = []
+    for i, basis in enumerate(_bases(problem, irreps)):
+
+        def source(corner: Corner, buffer: np.ndarray, i: int = i) -> np.ndarray:
+            return stored.block(corner, i, buffer) if stored else here[corner].ntk[i]
+
+        block = TiledBlock(gram, i, source)
+        multiply = block.product if cluster is None else lambda v, i=i: cluster.product(i, v)
+        steps = Steps(means.store, {**key, "irrep": i, "basis": _digest_basis(basis)}) if means.store else None
+        spectra.append(
+            KrylovBlock(block.order, multiply, block.columns, basis, sums.bound, problem.size, means.solver, steps)
+        )
+    return Trained(tuple(spectra), (), sums.mean_diagonal)
+
+
+def _tiles(
+    gram: GramProblem, key: dict[str, Any], means: Means, progress: Progress | None, blocks: bool = True
+) -> Iterator[tuple[Corner, GramTile]]:
+    """Yield all tiles: computed, or kept in a store, here or by the executor's workers."""
+    if means.store is None:
+        yield from computed_tiles(gram, progress)
+        return
+    stored = TileStore(gram, means.store, key)
+    if means.executor is None:
+        yield from stored.tiles(progress)
+        return
+    for corner, tile in Cluster(means.executor, stored).make_all(progress):
+        yield corner, stored.make(corner) if blocks else tile
 
 
 def _factorise(
@@ -109,66 +191,28 @@ def _factorise(
     return arrays
 
 
-def _gram(
-    kernel: Kernel,
-    problem: Problem,
-    irreps: Sequence[Irrep],
-    key: dict[str, Any],
-    store: Store | None,
-    progress: Progress | None,
-) -> OrbitGram:
-    nngp = bool(key.get("nngp", False))
-    families = ("block", "nngp") if nngp else ("block",)
-    shapes: dict[str, tuple[int, ...]] = {"bound": (), "mean_diagonal": ()}
-    for i, irrep in enumerate(irreps):
-        shapes.update({f"{family}_{i}": (len(problem.x) * irrep.dim,) * 2 for family in families})
-    kept = _look_up(store, "gram", key, shapes, kernel.dtype)
-    if kept is not None:
-        ntk, *rest = (tuple(kept[f"{family}_{i}"] for i in range(len(irreps))) for family in families)
-        return OrbitGram(ntk, rest[0] if rest else (), float(kept["bound"]), float(kept["mean_diagonal"]))
-    gram = orbit_gram(kernel, problem.action, problem.x, irreps, progress, nngp)
-    if store:
-        arrays = {f"block_{i}": block for i, block in enumerate(gram.blocks)}
-        arrays.update({f"nngp_{i}": block for i, block in enumerate(gram.nngp)})
-        arrays.update(bound=np.asarray(gram.bound), mean_diagonal=np.asarray(gram.mean_diagonal))
-        store.put("gram", key, arrays)
-    return gram
-
-
-def _look_up(
-    store: Store | None, kind: str, key: dict[str, Any], shapes: dict[str, tuple[int, ...]], dtype: str
-) -> dict[str, np.ndarray] | None:
-    """Return a kept entry that holds what it should, or None."""
-    kept = store.get(kind, key) if store else None
-    if kept is None:
-        return None
-    for name, shape in shapes.items():
-        array = kept.get(name)
-        wanted = dtype if shape else "float64"
-        if array is None or array.shape != shape or array.dtype != wanted or not np.isfinite(array).all():
-            warnings.warn(
-                f"the {kind} in {store.path if store else store} is computed again: "
-                f"{name} must be finite {wanted} {shape}",
-                StoreWarning,
-                stacklevel=4,
-            )
-            return None
-    return kept
+def _bases(problem: Problem, irreps: Sequence[Irrep]) -> list[csr_matrix | None]:
+    found = problem.coincidences()
+    return [distinct_basis(found, irrep) for irrep in irreps]
 
 
 def _digest_basis(basis: csr_matrix | None) -> str:
-    return "none" if basis is None else digest_array(basis.toarray())
+    if basis is None:
+        return "none"
+    sorted_basis = basis.sorted_indices()
+    parts = (sorted_basis.indptr, sorted_basis.indices, sorted_basis.data)
+    return " ".join([str(basis.shape), *(digest_array(part) for part in parts)])
 
 
-def _key(kernel: Kernel, problem: Problem, irreps: Sequence[Irrep], nngp: bool) -> dict[str, Any]:
+def _key(gram: GramProblem, reduction: str) -> dict[str, Any]:
     return {
-        **({"nngp": True} if nngp else {}),
-        "architecture": kernel.content_key,
-        "action": problem.action.digest,
-        "reduction": problem.reduction,
-        "irreps": " ".join(irrep.digest for irrep in irreps),
-        "samples": len(problem.x),
-        "data": digest_array(problem.x),
-        "dtype": kernel.dtype,
+        **({"nngp": True} if gram.nngp else {}),
+        "architecture": gram.kernel.content_key,
+        "action": gram.action.digest,
+        "reduction": reduction,
+        "irreps": " ".join(irrep.digest for irrep in gram.irreps),
+        "samples": len(gram.x),
+        "data": digest_array(gram.x),
+        "dtype": gram.kernel.dtype,
         "kernel_version": KERNEL_VERSION,
     }

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["check_dtype", "compiled", "fence", "in_threads", "on_cpu", "precision", "to_numpy", "x64"]
+__all__ = ["check_dtype", "compiled", "fence", "in_threads", "on_cpu", "one_thread", "precision", "to_numpy", "x64"]
 
 
 @contextmanager
@@ -131,6 +131,18 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
 
 # Whether this thread is one of the pool's: its own tiles are then taken one after the other.
 _here = threading.local()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Take tiles one after the other in this thread: for a worker that was given one."""
+    before = hasattr(_here, "worker")
+    _here.worker = True
+    try:
+        yield
+    finally:
+        if not before:
+            del _here.worker
 
 
 @cache

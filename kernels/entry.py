@@ -7,7 +7,7 @@ import os
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -16,8 +16,10 @@ __all__ = [
     "FORMAT",
     "KINDS",
     "NAME",
+    "Contents",
     "DamageError",
     "Key",
+    "Place",
     "build_entry",
     "canonical",
     "damage_of",
@@ -177,8 +179,24 @@ def _contents(path: Path, first_line: bool = False) -> bytes:
         raise DamageError(f"it cannot be read: {error}") from error
 
 
-def read_entry(path: Path) -> tuple[str, dict[str, np.ndarray]]:
-    """Return a sound entry's key as canonical text, and its arrays.
+class Place(NamedTuple):
+    """Where one array lies in its file."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class Contents(NamedTuple):
+    """A sound entry: its key as canonical text, its arrays, and where they lie."""
+
+    key: str
+    arrays: dict[str, np.ndarray]
+    places: dict[str, Place]
+
+
+def read_entry(path: Path) -> Contents:
+    """Return a sound entry's contents.
 
     Raises
     ------
@@ -199,18 +217,20 @@ def read_entry(path: Path) -> tuple[str, dict[str, np.ndarray]]:
         raise DamageError(f"{error}") from error
 
 
-def _parse(name: str, content: bytes) -> tuple[str, dict[str, np.ndarray]]:
+def _parse(name: str, content: bytes) -> Contents:
     with h5py.File(io.BytesIO(content), "r") as file:
         if file.attrs["format"] != FORMAT:
             raise ValueError(f"its format is {file.attrs['format']}, expected {FORMAT}")
         text = file.attrs["key"]
         if name.split("-")[:2] != [file.attrs["kind"], _hash(text)]:
             raise ValueError("its kind or key is another one than its name says")
-        arrays, room = {}, len(content)
+        arrays, places, room = {}, {}, len(content)
         for item in file:
             arrays[item] = _plain_array(file, item, room)
             room -= arrays[item].nbytes
-        return text, arrays
+            # Counted from in front of the user block; None for an array without numbers.
+            places[item] = Place(file[item].id.get_offset() or 0, arrays[item].shape, arrays[item].dtype)
+        return Contents(text, arrays, places)
 
 
 def _plain_array(file: h5py.File, name: str, room: int) -> np.ndarray:

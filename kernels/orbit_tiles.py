@@ -18,9 +18,11 @@ from haarflow.kernels.backend import in_threads
 from haarflow.kernels.flat import Vectors, of_products, prepare_vectors
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["Irrep", "Kernel", "OrbitTile", "orbit_tiles"]
+__all__ = ["Irrep", "Kernel", "OrbitTile", "Progress", "orbit_tiles"]
 
 Irrep = Representation | Harmonic
+# Called as progress(label, done, total).
+Progress = Callable[[str, int, int], None]
 
 # Numbers of kappa that one square tile holds for all elements together, as far as its sides stay above the second.
 _SQUARE_NUMBERS = 2**18

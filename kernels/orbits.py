@@ -1,23 +1,18 @@
 """The assembler: the orbit Gram of both kernels, streamed in tiles into one block per irrep."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from haarflow.groups import Action, HaarAction
-from haarflow.kernels.aligned import BlockTiles
-from haarflow.kernels.orbit_tiles import Irrep, Kernel, orbit_tiles
-from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
+from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
 
-__all__ = ["Irrep", "Kernel", "OrbitGram", "OrbitRows", "Progress", "kernel_diagonal", "orbit_gram", "orbit_rows"]
-
-Progress = Callable[[str, int, int], None]
+__all__ = ["OrbitGram", "OrbitRows", "assemble", "computed_tiles", "orbit_gram", "orbit_rows"]
 
 # Numbers of theta_sigma that are handed over at a time.
 _ROWS_NUMBERS = 2**25
-# Samples whose K(x, x) are read off one small Gram matrix.
-_DIAGONAL = 32
 
 
 @dataclass(frozen=True)
@@ -96,30 +91,40 @@ def orbit_gram(
     each block and a few tiles.
     Source: Gerken & Kessel 2024; docs/theory.md.
     """
-    n = len(x)
-    shapes = [(n, irrep.dim, n, irrep.dim) for irrep in irreps]
-    blocks = [[np.empty(shape, kernel.dtype) for shape in shapes] for _ in range(2 if nngp else 1)]
-    row_sums, diagonal = np.zeros(n), np.empty(n)
-    count, tiles = orbit_tiles(kernel, action, x, None, irreps, nngp)
-    for done, (rows, columns, sums) in enumerate(tiles):
-        # The part above the columns' own square, which holds them on its diagonal.
-        above = slice(rows.start, min(rows.stop, columns.start))
-        if above.start < above.stop:
-            part = _rows_of(sums, slice(0, above.stop - above.start))
-            row_sums[above] += part.absolute.sum(axis=1)
-            row_sums[columns] += part.absolute.sum(axis=0)
-            _enter(blocks, part, above, columns)
-        if rows.stop > columns.start:
-            square = _rows_of(sums, slice(max(columns.start - rows.start, 0), None))
-            row_sums[columns] += square.absolute.sum(axis=1)
-            diagonal[columns] = (
-                kernel_diagonal(kernel, x[columns]).ntk if square.plain is None else square.plain.diagonal()
-            )
-            _enter(blocks, square, columns, columns)
-        if progress is not None:
-            progress("orbit Gram", done + 1, count)
-    ntk, *rest = (tuple(block.reshape(n * block.shape[1], -1) for block in family) for family in blocks)
-    return OrbitGram(ntk, rest[0] if rest else (), float(row_sums.max()), float(diagonal.mean()))
+    problem = GramProblem(kernel, action, x, tuple(irreps), nngp)
+    return assemble(problem, computed_tiles(problem, progress))
+
+
+def computed_tiles(problem: GramProblem, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
+    """Yield all tiles as they are computed; a single one reports its parts."""
+    corners = problem.corners()
+    for done, corner in enumerate(corners):
+        yield corner, problem.compute(corner, progress if len(corners) == 1 else None)
+        if progress is not None and len(corners) > 1:
+            progress("orbit Gram", done + 1, len(corners))
+
+
+def assemble(problem: GramProblem, tiles: Iterable[tuple[Corner, GramTile]]) -> OrbitGram:
+    """Enter all tiles, in any order, into whole blocks; a single tile's are handed over as they are."""
+    n = len(problem.x)
+    sums, families = GramSums(problem), []
+    for corner, tile in tiles:
+        sums.add(corner, tile)
+        parts = [tile.ntk, tile.nngp] if problem.nngp else [tile.ntk]
+        if len(problem.corners()) == 1:
+            families = [list(family) for family in parts]
+            continue
+        if not families:
+            families = [[np.empty((n * s.dim,) * 2, problem.kernel.dtype) for s in problem.irreps] for _ in parts]
+        rows, columns = (problem.span(i) for i in corner)
+        for family, some in zip(families, parts, strict=True):
+            for block, part, irrep in zip(family, some, problem.irreps, strict=True):
+                at, to = (slice(span.start * irrep.dim, span.stop * irrep.dim) for span in (rows, columns))
+                block[at, to] = part
+                if at != to:
+                    block[to, at] = part.T
+    ntk, *rest = (tuple(family) for family in families)
+    return OrbitGram(ntk, rest[0] if rest else (), sums.bound, sums.mean_diagonal)
 
 
 def orbit_rows(
@@ -166,41 +171,3 @@ def orbit_rows(
             if progress is not None:
                 progress("test kernel", i + (rows.stop - i) * (part + 1) // count, m)
         yield OrbitRows(rows, families[0], families[1] if nngp else [])
-
-
-def _rows_of(sums: BlockTiles, some: slice) -> BlockTiles:
-    plain = None if sums.plain is None else sums.plain[some]
-    return BlockTiles([part[some] for part in sums.ntk], [part[some] for part in sums.nngp], sums.absolute[some], plain)
-
-
-def _enter(blocks: list[list[np.ndarray]], sums: BlockTiles, rows: slice, columns: slice) -> None:
-    """Write a tile and its transpose into the blocks."""
-    for family, found in zip(blocks, (sums.ntk, sums.nngp), strict=False):
-        for block, tile in zip(family, found, strict=True):
-            if rows == columns:  # exactly symmetric, whatever the kernel's rounding
-                tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
-            block[rows, :, columns] = tile
-            block[columns, :, rows] = tile.transpose(2, 3, 0, 1)
-
-
-def kernel_diagonal(kernel: Kernel, x: np.ndarray) -> KernelPair:
-    """Return K(x_i, x_i) and Theta(x_i, x_i) without the Gram matrix.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        Of the network.
-    x : array [m, ...]
-        Samples.
-
-    Returns
-    -------
-    KernelPair
-        [m] each.
-
-    Notes
-    -----
-    Cost: 32 kernel entries for each sample, as diagonals of small Gram matrices.
-    """
-    parts = [kernel(x[i : i + _DIAGONAL]) for i in range(0, len(x), _DIAGONAL)]
-    return KernelPair(*(np.concatenate([np.diagonal(part[k]) for part in parts]) for k in range(2)))

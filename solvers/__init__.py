@@ -9,6 +9,7 @@ from haarflow.solvers.filters import (
     check_times,
     make_filter,
 )
+from haarflow.solvers.krylov import Krylov
 from haarflow.solvers.law import LawBlock, Projected, draw, symmetric_root, to_eigenbasis
 from haarflow.solvers.spectrum import Spectrum, timescales
 
@@ -17,6 +18,7 @@ __all__ = [
     "GradientDescent",
     "GradientFlow",
     "HeavyBall",
+    "Krylov",
     "LawBlock",
     "Projected",
     "Spectrum",

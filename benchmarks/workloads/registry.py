@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from haarflow.bench.counting import Work
-from haarflow.kernels.orbits import Progress
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["WORKLOADS", "Options", "Row", "Sizes", "Steps", "Workload", "plan", "workload"]
 

@@ -21,7 +21,7 @@ from haarflow.bench.counting import Work, eigendecomposition, inner_products, re
 from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerEnsemble
 from haarflow.bench.registry import Options, Row, Steps, workload
-from haarflow.kernels.orbits import Progress
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["SIZES", "Size", "counted", "whole_job"]
 

@@ -25,7 +25,7 @@ from haarflow.bench.counting import Work, inner_products, recursion
 from haarflow.bench.measuring import difference, timed
 from haarflow.bench.peer import PeerKernel, Trial
 from haarflow.bench.registry import Options, Row, Steps, workload
-from haarflow.kernels.orbits import Progress
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["SIZES", "Size", "convolutional_grams"]
 

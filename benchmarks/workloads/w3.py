@@ -21,7 +21,7 @@ from haarflow.bench.counting import inner_products, recursion
 from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerKernel
 from haarflow.bench.registry import Options, Row, Steps, workload
-from haarflow.kernels.orbits import Progress
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["SIZES", "Size", "dense_gram"]
 

@@ -23,7 +23,7 @@ from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerKernel, PeerTime
 from haarflow.bench.registry import Options, Row, Steps, workload
 from haarflow.groups import Action
-from haarflow.kernels.orbits import Progress
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["SIZES", "Size", "orbit_gram"]
 

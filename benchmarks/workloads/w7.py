@@ -22,7 +22,7 @@ from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerEnsemble
 from haarflow.bench.registry import Options, Row, Steps, workload
 from haarflow.bench.w1 import counted
-from haarflow.kernels.orbits import Progress
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["SIZES", "Size", "many_times"]
 

@@ -1,0 +1,239 @@
+"""The orbit Gram in square tiles: each is computed alone, kept alone, and lost alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from haarflow.groups import Action, HaarAction
+from haarflow.kernels.aligned import BlockTiles
+from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
+from haarflow.kernels.pair import KernelPair
+
+__all__ = ["Corner", "GramProblem", "GramSums", "GramTile", "kernel_diagonal"]
+
+# (i, j), i <= j: the row and the column of a tile.
+Corner = tuple[int, int]
+
+# Bytes of one tile's blocks, and samples along its side: what is lost when a run is killed, and held at a time.
+_TILE_BYTES = 2**25
+_LARGEST_SIDE = 2048
+# Samples whose K(x, x) are read off one small Gram matrix.
+_DIAGONAL = 32
+
+
+@dataclass(frozen=True)
+class GramTile:
+    """The orbit Gram between two spans of samples, for each irrep.
+
+    Attributes
+    ----------
+    ntk, nngp : tuple of array [i d, j d]
+        sum_g Theta(x_i, g x_j) (x) sigma(g), samples outermost; of K where it was asked for.
+    row_sums, column_sums : array [i], [j]
+        sum |Theta(x_i, g x_j)| over g and the other span.
+    diagonal : array [i]
+        Theta(x_i, x_i); empty off the diagonal.
+    """
+
+    ntk: tuple[np.ndarray, ...]
+    nngp: tuple[np.ndarray, ...]
+    row_sums: np.ndarray
+    column_sums: np.ndarray
+    diagonal: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a store keeps, by name."""
+        named = {f"block_{i}": block for i, block in enumerate(self.ntk)}
+        named.update({f"nngp_{i}": block for i, block in enumerate(self.nngp)})
+        return {**named, "row_sums": self.row_sums, "column_sums": self.column_sums, "diagonal": self.diagonal}
+
+
+@dataclass(frozen=True)
+class GramProblem:
+    """Which orbit Gram is computed: both kernels on the samples' orbits, in the blocks of some irreps.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        An invariant kernel.
+    action : Action or HaarAction
+        The group's action.
+    x : array [n, ...]
+        Base samples.
+    irreps : tuple of Representation or Harmonic
+        Blocks asked for.
+    nngp : bool
+        Whether the blocks of K are computed too.
+    """
+
+    kernel: Kernel
+    action: Action | HaarAction
+    x: np.ndarray
+    irreps: tuple[Irrep, ...]
+    nngp: bool = False
+
+    @property
+    def side(self) -> int:
+        """Samples along the side of a tile, the same whatever their number."""
+        numbers = sum(irrep.dim**2 for irrep in self.irreps) * (2 if self.nngp else 1)
+        side = (_TILE_BYTES / np.dtype(self.kernel.dtype).itemsize / numbers) ** 0.5
+        return int(min(_LARGEST_SIDE, 1 << max(6, int(np.log2(side)))))
+
+    def corners(self) -> list[Corner]:
+        """Return the tiles (i, j), i <= j, that cover all pairs."""
+        return [corner for column in self.columns() for corner in column]
+
+    def columns(self) -> list[list[Corner]]:
+        """Return the tiles of each column."""
+        return [[(i, j) for i in range(j + 1)] for j in range(-(-len(self.x) // self.side))]
+
+    def span(self, i: int) -> slice:
+        """Return the samples of the i-th row or column of tiles."""
+        return slice(i * self.side, min((i + 1) * self.side, len(self.x)))
+
+    def shapes(self, corner: Corner) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Return shape and dtype of what a tile holds, by name."""
+        rows, columns = (self.span(i).stop - self.span(i).start for i in corner)
+        found: dict[str, tuple[tuple[int, ...], str]] = {}
+        for family in ("block", "nngp") if self.nngp else ("block",):
+            for i, irrep in enumerate(self.irreps):
+                found[f"{family}_{i}"] = (rows * irrep.dim, columns * irrep.dim), self.kernel.dtype
+        vectors = {"row_sums": rows, "column_sums": columns, "diagonal": rows if corner[0] == corner[1] else 0}
+        return {**found, **{name: ((size,), "float64") for name, size in vectors.items()}}
+
+    def from_arrays(self, arrays: dict[str, np.ndarray]) -> GramTile:
+        """Return a kept tile."""
+        ntk, nngp = (
+            tuple(arrays[f"{family}_{i}"] for i in range(len(self.irreps))) if some else ()
+            for family, some in (("block", True), ("nngp", self.nngp))
+        )
+        return GramTile(ntk, nngp, *(arrays[name] for name in ("row_sums", "column_sums", "diagonal")))
+
+    def compute(self, corner: Corner, progress: Progress | None = None) -> GramTile:
+        """Evaluate one tile.
+
+        Parameters
+        ----------
+        corner : (int, int)
+            (i, j), i <= j.
+        progress : callable, optional
+            progress(label, done, total) between its parts.
+
+        Notes
+        -----
+        Cost: side^2 |G| kernel entries, half of them on the diagonal; memory the tile and a few small ones.
+        """
+        rows, columns = (self.span(i) for i in corner)
+        square = corner[0] == corner[1]
+        sizes = rows.stop - rows.start, columns.stop - columns.start
+        blocks = [
+            [np.empty((sizes[0], s.dim, sizes[1], s.dim), self.kernel.dtype) for s in self.irreps]
+            for _ in range(2 if self.nngp else 1)
+        ]
+        sums = np.zeros(sizes[0]), np.zeros(sizes[1])
+        diagonal = np.zeros(sizes[0] if square else 0)
+        x1, x2 = self.x[rows], None if square else self.x[columns]
+        count, tiles = orbit_tiles(self.kernel, self.action, x1, x2, self.irreps, self.nngp)
+        for done, (some, others, found) in enumerate(tiles):
+            if square:
+                self._enter_half(blocks, sums[0], diagonal, found, some, others)
+            else:
+                sums[0][some] += found.absolute.sum(axis=1)
+                sums[1][others] += found.absolute.sum(axis=0)
+                for family, parts in zip(blocks, (found.ntk, found.nngp), strict=False):
+                    for block, part in zip(family, parts, strict=True):
+                        block[some, :, others] = part
+            if progress is not None:
+                progress("orbit Gram", done + 1, count)
+        ntk, *rest = (tuple(b.reshape(sizes[0] * b.shape[1], -1) for b in family) for family in blocks)
+        return GramTile(ntk, rest[0] if rest else (), sums[0], sums[0] if square else sums[1], diagonal)
+
+    def _enter_half(
+        self,
+        blocks: list[list[np.ndarray]],
+        sums: np.ndarray,
+        diagonal: np.ndarray,
+        found: BlockTiles,
+        rows: slice,
+        columns: slice,
+    ) -> None:
+        """Enter a part of a symmetric tile, and its transpose."""
+        # What lies above the columns' own square, which holds them on its diagonal.
+        above = slice(rows.start, min(rows.stop, columns.start))
+        if above.start < above.stop:
+            part = _rows_of(found, slice(0, above.stop - above.start))
+            sums[above] += part.absolute.sum(axis=1)
+            sums[columns] += part.absolute.sum(axis=0)
+            _enter(blocks, part, above, columns)
+        if rows.stop > columns.start:
+            square = _rows_of(found, slice(max(columns.start - rows.start, 0), None))
+            sums[columns] += square.absolute.sum(axis=1)
+            own = kernel_diagonal(self.kernel, self.x[columns]).ntk if square.plain is None else square.plain.diagonal()
+            diagonal[columns] = own
+            _enter(blocks, square, columns, columns)
+
+
+class GramSums:
+    """What is summed over all tiles, in the same order in whichever order they come."""
+
+    def __init__(self, problem: GramProblem) -> None:
+        self._problem = problem
+        self._parts: dict[Corner, tuple[np.ndarray, ...]] = {}
+
+    def add(self, corner: Corner, tile: GramTile) -> None:
+        """Enter a tile."""
+        self._parts[corner] = tile.row_sums, tile.column_sums, tile.diagonal
+
+    @property
+    def bound(self) -> float:
+        """The largest absolute row sum of Theta's whole augmented Gram."""
+        sums = np.zeros(len(self._problem.x))
+        for i, j in self._problem.corners():
+            rows, columns, _ = self._parts[i, j]
+            sums[self._problem.span(i)] += rows
+            if i < j:
+                sums[self._problem.span(j)] += columns
+        return float(sums.max())
+
+    @property
+    def mean_diagonal(self) -> float:
+        """Mean of Theta(x_i, x_i)."""
+        return float(np.concatenate([d for (i, j), (*_, d) in sorted(self._parts.items()) if i == j]).mean())
+
+
+def _rows_of(sums: BlockTiles, some: slice) -> BlockTiles:
+    plain = None if sums.plain is None else sums.plain[some]
+    return BlockTiles([part[some] for part in sums.ntk], [part[some] for part in sums.nngp], sums.absolute[some], plain)
+
+
+def _enter(blocks: list[list[np.ndarray]], sums: BlockTiles, rows: slice, columns: slice) -> None:
+    """Write a tile and its transpose into the blocks."""
+    for family, found in zip(blocks, (sums.ntk, sums.nngp), strict=False):
+        for block, tile in zip(family, found, strict=True):
+            if rows == columns:  # exactly symmetric, whatever the kernel's rounding
+                tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
+            block[rows, :, columns] = tile
+            block[columns, :, rows] = tile.transpose(2, 3, 0, 1)
+
+
+def kernel_diagonal(kernel: Kernel, x: np.ndarray) -> KernelPair:
+    """Return K(x_i, x_i) and Theta(x_i, x_i) without the Gram matrix.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Of the network.
+    x : array [m, ...]
+        Samples.
+
+    Returns
+    -------
+    KernelPair
+        [m] each.
+
+    Notes
+    -----
+    Cost: 32 kernel entries for each sample, as diagonals of small Gram matrices.
+    """
+    parts = [kernel(x[i : i + _DIAGONAL]) for i in range(0, len(x), _DIAGONAL)]
+    return KernelPair(*(np.concatenate([np.diagonal(part[k]) for part in parts]) for k in range(2)))

@@ -1,0 +1,71 @@
+"""An entry that was verified once and is read many times."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from haarflow.kernels.entry import DamageError, Place
+
+__all__ = ["Kept", "Signature", "signature_of"]
+
+# What changes when a file is written to or replaced: inode, bytes, time of the last change.
+Signature = tuple[int, int, int]
+
+
+def signature_of(status: os.stat_result) -> Signature:
+    """Return what tells whether a file is still the one that was verified."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the arrays of a verified entry lie.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    signature : Signature
+        Taken before it was verified.
+    places : dict of Place
+        Of each array, by name.
+    """
+
+    path: Path
+    signature: Signature
+    places: dict[str, Place]
+
+    def read(self, name: str, buffer: np.ndarray | None = None) -> np.ndarray:
+        """Read one array without verifying it again.
+
+        Parameters
+        ----------
+        name : str
+            Of the array.
+        buffer : array of bytes, optional
+            At least as large as the array, which becomes a view of it.
+
+        Raises
+        ------
+        DamageError
+            Where the file was changed, replaced or removed since it was verified.
+        """
+        place = self.places[name]
+        size = place.dtype.itemsize * int(np.prod(place.shape))
+        raw = np.empty(size, np.uint8) if buffer is None else buffer[:size]
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                if signature_of(os.fstat(file.fileno())) != self.signature:
+                    raise DamageError("it was changed since it was verified")
+                file.seek(place.offset)
+                view, done = memoryview(raw), 0
+                while done < size:
+                    count = file.readinto(view[done:])
+                    if not count:
+                        raise DamageError("it ends early")
+                    done += count
+        except OSError as error:
+            raise DamageError(f"it cannot be read: {error}") from error
+        return raw.view(place.dtype).reshape(place.shape)

@@ -1,0 +1,91 @@
+"""The tiles of an orbit Gram in a store: computed once, by whoever comes first, and read many times."""
+
+import os
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from haarflow.kernels.entry import DamageError, Key
+from haarflow.kernels.gram_tiles import Corner, GramProblem, GramTile
+from haarflow.kernels.kept import Kept
+from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.store import Store, StoreWarning
+
+__all__ = ["TileStore"]
+
+_KIND = "gram"
+
+
+class TileStore:
+    """Tiles of one orbit Gram, each an entry of a store.
+
+    Parameters
+    ----------
+    problem : GramProblem
+        What the tiles are of.
+    store : Store
+        Where they are kept.
+    key : dict
+        What they are computed from.
+    """
+
+    def __init__(self, problem: GramProblem, store: Store, key: Key) -> None:
+        self.problem, self.store, self.key = problem, store, key
+        # Which files were verified in this process.
+        self._open: dict[Corner, Kept] = {}
+
+    def key_of(self, corner: Corner) -> Key:
+        """Return the key of one tile's entry."""
+        return {**self.key, "side": self.problem.side, "row": corner[0], "column": corner[1]}
+
+    def find(self, corner: Corner) -> GramTile | None:
+        """Return a kept tile, or None."""
+        arrays = self.store.get(_KIND, self.key_of(corner), self.problem.shapes(corner))
+        return None if arrays is None else self.problem.from_arrays(arrays)
+
+    def make(self, corner: Corner, progress: Progress | None = None) -> GramTile:
+        """Return a tile, computed and kept where it was not."""
+        tile = self.find(corner)
+        if tile is None:
+            tile = self.problem.compute(corner, progress)
+            self.store.put(_KIND, self.key_of(corner), tile.arrays())
+        return tile
+
+    def tiles(self, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
+        """Yield all tiles, those that are missing computed.
+
+        Processes that share a store begin at different tiles, and then meet what the others have done.
+        """
+        corners = self.problem.corners()
+        start = os.getpid() * 7919 % len(corners)
+        for done, corner in enumerate(corners[start:] + corners[:start]):
+            yield corner, self.make(corner, progress if len(corners) == 1 else None)
+            if progress is not None and len(corners) > 1:
+                progress("orbit Gram", done + 1, len(corners))
+
+    def block(self, corner: Corner, i: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """Return the i-th irrep's block of Theta in one tile, verified where the file is new or was changed.
+
+        Parameters
+        ----------
+        corner : (int, int)
+            Which tile.
+        i : int
+            Which irrep.
+        buffer : array of bytes, optional
+            At least as large as the block, which may become a view of it.
+        """
+        name = f"block_{i}"
+        for _ in range(2):
+            if corner not in self._open:
+                kept = self.store.keep_open(_KIND, self.key_of(corner), self.problem.shapes(corner))
+                if kept is None:
+                    return self.make(corner).ntk[i]
+                self._open[corner] = kept
+            try:
+                return self._open[corner].read(name, buffer)
+            except DamageError as damage:
+                gone = self._open.pop(corner)
+                warnings.warn(f"{gone.path} is verified again: {damage}", StoreWarning, stacklevel=2)
+        return self.make(corner).ntk[i]
