@@ -181,9 +181,17 @@ class DeepEnsemble:
 
     @property
     def timescales(self) -> np.ndarray:
-        """Decay times 1/lambda of the flow's resolved modes in the user's clock, ascending: [modes] float64."""
+        """Decay times 1/lambda of the flow's resolved modes in the user's clock, ascending: [modes] float64.
+
+        With a Krylov space those of its Ritz values, of 20 products at least: the earliest are found first, and the
+        latest is a lower bound.
+        """
         fitted = self._trained("timescales")
-        return solvers.timescales(fitted.spectra, fitted.rate, fitted.ridge)
+        blocks = [
+            block.begun(labels) if isinstance(block, KrylovBlock) else block
+            for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
+        ]
+        return solvers.timescales(blocks, fitted.rate, fitted.ridge)
 
     @property
     def reduction(self) -> str:

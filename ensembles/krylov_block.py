@@ -1,16 +1,21 @@
 """A block that is only multiplied with: its Krylov space, grown for the times asked for, and kept in a store."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
-from haarflow.kernels import Store
+from haarflow.kernels import Store, digest_array
+from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["KrylovBlock", "KrylovSolution", "Steps"]
+
+# The smallest and largest Ritz values tell early from late times after so many products.
+_FEW_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,34 @@ class Steps:
 
     store: Store
     key: dict[str, Any]
+
+    def pieces(self, labels: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield what is kept, step by step, up to the first that is missing or the dimension `most`."""
+        dimension, last = 0, None
+        for step in count():
+            kept = self.store.get("krylov", self.key_of(labels, step, last))
+            if kept is None or {"block", "column"} - kept.keys() or dimension > most:
+                return
+            last = kept["block"]
+            dimension += last.shape[-1]
+            yield last, kept["column"]
+
+    def key_of(self, labels: np.ndarray, step: int, last: np.ndarray | None) -> dict[str, Any]:
+        """Return the key of a step, which names the one before: steps of two runs with other last bits never mix."""
+        after = "none" if last is None else digest_array(last)
+        return {**self.key, "labels": digest_array(labels), "step": step, "after": after}
+
+
+class _Keeper:
+    """Puts steps into the store as they are made."""
+
+    def __init__(self, steps: Steps, labels: np.ndarray, last: np.ndarray | None) -> None:
+        self._steps, self._labels, self._last = steps, labels, last
+
+    def __call__(self, step: int, block: np.ndarray, column: np.ndarray) -> None:
+        key = self._steps.key_of(self._labels, step, self._last)
+        self._steps.store.put("krylov", key, {"block": block, "column": column})
+        self._last = block
 
 
 @dataclass(frozen=True)
@@ -91,4 +124,79 @@ class KrylovBlock:
     size: int
     how: solvers.Krylov
     steps: Steps | None
-    space: Any = None
+    space: solvers.KrylovSpace | None = None
+
+    def solve(
+        self,
+        labels: np.ndarray,
+        filter: solvers.Filter,
+        times: np.ndarray,
+        rate: float,
+        ridge: float,
+        progress: Progress | None = None,
+    ) -> tuple["KrylovBlock", KrylovSolution]:
+        """Filter labels [N, k] at all times; return the block with its space as it has grown, and the solution."""
+        reduced = self._reduced(labels)
+        space = self._begun(reduced)
+        keep = None
+        if self.steps is not None:
+            keep = _Keeper(self.steps, reduced, None if space is None else space.next)
+        found = solvers.solve(
+            self._product,
+            reduced,
+            filter,
+            times,
+            rate,
+            ridge,
+            how=self.how,
+            scale=self.scale,
+            size=self.size,
+            space=space,
+            columns=self._columns,
+            keep=keep,
+            progress=progress,
+        )
+        alpha = found.alpha if self.basis is None else np.stack([self.basis @ each for each in found.alpha])
+        return replace(self, space=found.space), KrylovSolution(alpha, found.cut, found.error, found.unresolved)
+
+    def resolved(self, ridge: float) -> np.ndarray:
+        """Return the Ritz values above rounding, ridge included; the largest modes are the first to be found."""
+        if self.space is None:
+            return np.empty(0)
+        values = np.maximum(self.space.ritz_values, 0.0) + ridge
+        return values[values > max(self.size * np.finfo(float).eps * self.scale, 2 * self.space.noise)]
+
+    def begun(self, labels: np.ndarray) -> "KrylovBlock":
+        """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""
+        reduced = self._reduced(labels)
+        space = self._begun(reduced)
+        if space is None:
+            space = solvers.start_space(reduced)
+        while space.steps < _FEW_STEPS and not space.exhausted:
+            space = solvers.grow(space, self._product)
+        return replace(self, space=space)
+
+    def _reduced(self, labels: np.ndarray) -> np.ndarray:
+        # No kernel row sees what is orthogonal to the basis.
+        return labels if self.basis is None else np.asarray(self.basis.T @ labels)
+
+    def _begun(self, labels: np.ndarray) -> "solvers.KrylovSpace | None":
+        if self.space is not None or self.steps is None:
+            return self.space
+        try:
+            return solvers.space_from(labels, self.steps.pieces(labels, self.how.dimension))
+        except ValueError:  # nothing kept, or steps of runs that did not know of each other
+            return None
+
+    def _product(self, v: np.ndarray) -> np.ndarray:
+        if self.basis is None:
+            return self.multiply(v)
+        return np.asarray(self.basis.T @ self.multiply(self.basis @ v))
+
+    def _columns(self, indices: np.ndarray) -> np.ndarray:
+        if self.basis is None:
+            return self.columns(indices)
+        # The basis is sparse: each of its columns meets few of the block's.
+        chosen = self.basis[:, indices].tocsc()
+        rows = np.unique(chosen.indices)
+        return np.asarray(self.basis.T @ (self.columns(rows) @ chosen[rows].toarray()))

@@ -64,14 +64,16 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @lru_cache(maxsize=64)
-    def jitted(static: Any) -> Any:  # at the first call, since asking for the platform takes a while
-        options: dict[str, Any] = {"compiler_options": _wide_vectors()} if on_cpu() and _wide_vectors() else {}
-        return jax.jit(partial(f, static), **options)
+    def jitted(
+        static: Any, alone: bool = False
+    ) -> Any:  # at the first call, since asking for the platform takes a while
+        options = {**_wide_vectors(), **({"xla_cpu_multi_thread_eigen": False} if alone else {})} if on_cpu() else {}
+        return jax.jit(partial(f, static), **({"compiler_options": options} if options else {}))
 
     @wraps(f)
     def call(static: Any, *arguments: Any) -> Any:
         with _compiling:  # two threads would make one each
-            function = jitted(static)
+            function = jitted(static, getattr(_here, "alone", False))
         return function(*arguments)
 
     call.jitted = jitted  # type: ignore[attr-defined]
@@ -129,20 +131,23 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
             wait(running)
 
 
-# Whether this thread is one of the pool's: its own tiles are then taken one after the other.
+# worker: this thread is one of several, and takes tiles one after the other. alone: XLA has no threads beside it.
 _here = threading.local()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Take tiles one after the other in this thread: for a worker that was given one."""
-    before = hasattr(_here, "worker")
-    _here.worker = True
+    """Compute on this thread alone, without this module's others and XLA's: for a worker that was given one.
+
+    Beside others like it, a worker whose XLA starts threads for every core takes twice as long.
+    """
+    before = vars(_here).copy()
+    _here.worker = _here.alone = True
     try:
         yield
     finally:
-        if not before:
-            del _here.worker
+        vars(_here).clear()
+        vars(_here).update(before)
 
 
 @cache

@@ -16,7 +16,7 @@ Corner = tuple[int, int]
 
 # Bytes of one tile's blocks, and samples along its side: what is lost when a run is killed, and held at a time.
 _TILE_BYTES = 2**25
-_LARGEST_SIDE = 2048
+_SMALLEST_SIDE, _LARGEST_SIDE = 64, 2048
 # Samples whose K(x, x) are read off one small Gram matrix.
 _DIAGONAL = 32
 
@@ -77,7 +77,7 @@ class GramProblem:
         """Samples along the side of a tile, the same whatever their number."""
         numbers = sum(irrep.dim**2 for irrep in self.irreps) * (2 if self.nngp else 1)
         side = (_TILE_BYTES / np.dtype(self.kernel.dtype).itemsize / numbers) ** 0.5
-        return int(min(_LARGEST_SIDE, 1 << max(6, int(np.log2(side)))))
+        return int(min(_LARGEST_SIDE, max(_SMALLEST_SIDE, 1 << int(np.log2(side)))))
 
     def corners(self) -> list[Corner]:
         """Return the tiles (i, j), i <= j, that cover all pairs."""

@@ -9,7 +9,8 @@ from haarflow.solvers.filters import (
     check_times,
     make_filter,
 )
-from haarflow.solvers.krylov import Krylov
+from haarflow.solvers.krylov import Krylov, Solved, solve
+from haarflow.solvers.krylov_space import KrylovSpace, grow, space_from, start_space
 from haarflow.solvers.law import LawBlock, Projected, draw, symmetric_root, to_eigenbasis
 from haarflow.solvers.spectrum import Spectrum, timescales
 
@@ -19,13 +20,19 @@ __all__ = [
     "GradientFlow",
     "HeavyBall",
     "Krylov",
+    "KrylovSpace",
     "LawBlock",
     "Projected",
+    "Solved",
     "Spectrum",
     "check_times",
     "draw",
     "eigendecompose",
+    "grow",
     "make_filter",
+    "solve",
+    "space_from",
+    "start_space",
     "symmetric_root",
     "timescales",
     "to_eigenbasis",

@@ -3,17 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow.solvers.filters import Filter, GradientFlow, check_times
+from haarflow.solvers.resolution import resolved_phi, ridged, too_late
 
 __all__ = ["Spectrum", "timescales"]
-
-# An unresolved mode is followed while eps * lambda_max * t stays below this. Its eigenvalue is only known to
-# eps * lambda_max, so that product is the relative error of phi = t: six digits of the prediction hold.
-_NEGLIGIBLE = 1e-6
 
 # Right-hand sides multiplied at once: enough to keep matrix products fast, few enough to bound memory.
 _COLUMNS = 1024
@@ -80,6 +78,10 @@ class Spectrum:
         """Number of modes whose eigenvalue, without ridge, lies below the threshold."""
         return int(self._unresolved(0.0).sum())
 
+    def resolved(self, ridge: float) -> np.ndarray:
+        """Return the eigenvalues above the threshold, ridge included."""
+        return self._ridged(ridge)[~self._unresolved(ridge)]
+
     @property
     def _eps(self) -> float:
         return float(np.finfo(self.dtype).eps)
@@ -89,16 +91,14 @@ class Spectrum:
         return self.eigenvalues.astype(float)
 
     def _ridged(self, ridge: float) -> np.ndarray:
-        # Rounding may push an eigenvalue below 0, but never below the ridge.
-        return np.maximum(self._values, 0.0) + ridge if ridge > 0 else self._values
+        return ridged(self._values, ridge)
 
     def _unresolved(self, ridge: float) -> np.ndarray:
         return self._ridged(ridge) <= self.threshold
 
-    def _too_late(self, filter: Filter, times: np.ndarray, rate: float) -> np.ndarray:
-        travelled = filter(np.zeros(1), times, rate)[:, 0]
-        with np.errstate(all="ignore"):
-            return np.isinf(travelled) | (max(self._eps * self.scale, self.defect) * travelled > _NEGLIGIBLE)
+    @property
+    def _uncertainty(self) -> float:
+        return max(self._eps * self.scale, self.defect)
 
     def cut(self, times: np.ndarray, rate: float, ridge: float = 0.0, filter: Filter = _FLOW) -> np.ndarray:
         """Count the modes left out at each time.
@@ -120,7 +120,7 @@ class Spectrum:
         """
         if self.scale == 0:  # the kernel vanishes on the training set, so these modes predict exactly 0
             return np.zeros(len(check_times(times)), int)
-        late = self._too_late(filter, check_times(times), rate)
+        late = too_late(filter, check_times(times), rate, self._uncertainty)
         return np.where(late, self._unresolved(ridge).sum(), 0)
 
     def phi(self, filter: Filter, times: np.ndarray, rate: float, ridge: float = 0.0) -> np.ndarray:
@@ -143,10 +143,7 @@ class Spectrum:
             For times or a rate that the filter refuses.
         """
         times = check_times(times)
-        unresolved = self._unresolved(ridge)
-        values = np.where(unresolved, 0.0, self._ridged(ridge))
-        left_out = self._too_late(filter, times, rate)[:, None] & unresolved
-        return np.where(left_out, 0.0, filter(values, times, rate))
+        return resolved_phi(filter, times, rate, self._ridged(ridge), self._unresolved(ridge), self._uncertainty)
 
     def apply(
         self, filter: Filter, times: np.ndarray, rate: float, labels: np.ndarray, ridge: float = 0.0
@@ -297,12 +294,20 @@ class Spectrum:
         return out
 
 
-def timescales(spectra: Iterable[Spectrum], rate: float, ridge: float = 0.0) -> np.ndarray:
+class HasModes(Protocol):
+    """A block that knows eigenvalues, all of them or the Ritz values of a Krylov space."""
+
+    def resolved(self, ridge: float) -> np.ndarray:
+        """Return those above the block's rounding, ridge included."""
+        ...
+
+
+def timescales(blocks: Iterable[HasModes], rate: float, ridge: float = 0.0) -> np.ndarray:
     """Return the decay times 1 / ((lambda + ridge) rate) of all resolved modes, ascending.
 
     Parameters
     ----------
-    spectra : iterable of Spectrum
+    blocks : iterable of Spectrum, or of what has a method resolved(ridge)
         The blocks.
     rate : float
         The flow's time in one unit of the user's clock.
@@ -314,6 +319,6 @@ def timescales(spectra: Iterable[Spectrum], rate: float, ridge: float = 0.0) -> 
     array [modes] float64
         In the user's clock.
     """
-    values = [s._ridged(ridge)[~s._unresolved(ridge)] for s in spectra]
+    values = [block.resolved(ridge) for block in blocks]
     with np.errstate(over="ignore", under="ignore"):
         return np.sort(1 / np.concatenate([*values, np.empty(0)]) / rate)

@@ -4,7 +4,10 @@ import importlib
 import threading
 import time
 
+import numpy as np
 import pytest
+
+from haarflow import kernels
 
 backend = importlib.import_module("haarflow.kernels.backend")
 
@@ -55,3 +58,21 @@ def test_errors_arrive():
     with pytest.raises(ArithmeticError, match="tile 3"):
         seen.extend(backend.in_threads(work, range(100)))
     assert list(backend.in_threads(lambda job: job, range(5))) == list(range(5))
+
+
+def test_a_worker_of_one_thread_computes_in_it_alone():
+    network = kernels.Sequential(kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
+    x = np.random.default_rng(0).standard_normal((1500, 20))
+    kernel = kernels.analytic(network)
+    threads = set()
+    with backend.one_thread():
+        for _ in backend.in_threads(lambda job: threads.add(threading.get_ident()), range(8)):
+            continue
+        alone = kernel(x)
+    assert threads == {threading.get_ident()}
+    together = kernel(x)
+    assert alone.ntk.tobytes() == together.ntk.tobytes()
+    assert alone.nngp.tobytes() == together.nngp.tobytes()
+    for _ in backend.in_threads(lambda job: threads.add(threading.get_ident()), range(8)):
+        continue
+    assert len(threads) > 1

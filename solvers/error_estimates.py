@@ -1,0 +1,184 @@
+"""How wrong phi_t(A) Y is in a Krylov space: an estimate for each time, from the space alone."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+
+from haarflow.solvers.filters import Filter
+from haarflow.solvers.krylov_space import KrylovSpace
+from haarflow.solvers.resolution import resolved_phi, ridged, too_late
+
+__all__ = ["Estimate", "Ritz"]
+
+_EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Relative errors of the coefficients at each time.
+
+    Attributes
+    ----------
+    growing : array [T]
+        What more dimensions take away.
+    rounding : array [T]
+        What they do not: the product's noise and the arithmetic's, as the solution amplifies them.
+    """
+
+    growing: np.ndarray
+    rounding: np.ndarray
+
+    @property
+    def total(self) -> np.ndarray:
+        """Their sum, [T]."""
+        return self.growing + self.rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Ritz:
+    """The eigendecomposition of a space's projection, and what is known of its values.
+
+    Attributes
+    ----------
+    space : KrylovSpace
+        After at least one step.
+    scale : float
+        Upper bound of the largest eigenvalue of the whole augmented Gram matrix.
+    size : int
+        Order of it.
+    """
+
+    space: KrylovSpace
+    scale: float
+    size: int
+    values: np.ndarray = field(repr=False)
+    vectors: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, space: KrylovSpace, scale: float | None, size: int | None) -> "Ritz":
+        """Decompose the projection; 9 d^3 operations for dimension d."""
+        values, vectors = scipy.linalg.eigh(space.projection(), driver="evd", overwrite_a=True, check_finite=False)
+        own = float(np.abs(values).max())
+        return cls(space, own if scale is None else max(own, scale), size or space.rows, values, vectors)
+
+    @cached_property
+    def threshold(self) -> float:
+        """Values up to it are unknown: rounding of the whole matrix, twice the product's noise, or the defect."""
+        return max(self.size * _EPS * self.scale, 2 * self.space.noise, self._defect)
+
+    @property
+    def _defect(self) -> float:
+        # As in Spectrum: a matrix that was rounded has eigenvalues as far below 0 as it has wrong ones above.
+        lowest = -float(self.values.min())
+        return 2 * lowest if lowest > self.size * _EPS * self.scale else 0.0
+
+    @property
+    def uncertainty(self) -> float:
+        """How far an unresolved value is from the true one."""
+        return max(_EPS * self.scale, 2 * self.space.noise, self._defect)
+
+    def unresolved(self, ridge: float) -> np.ndarray:
+        """Return [d]: whether a value, ridge included, is unknown."""
+        return ridged(self.values, ridge) <= self.threshold
+
+    def cut(self, filter: Filter, times: np.ndarray, rate: float, ridge: float) -> np.ndarray:
+        """Count the modes left out at each time, [T]."""
+        late = too_late(filter, times, rate, self.uncertainty) & (self.scale > 0)
+        return np.where(late, self.unresolved(ridge).sum(), 0)
+
+    def phi(self, filter: Filter, times: np.ndarray, rate: float, ridge: float) -> np.ndarray:
+        """Return phi [T, d] with unresolved modes as in Spectrum."""
+        values, unresolved = ridged(self.values, ridge), self.unresolved(ridge)
+        return resolved_phi(filter, times, rate, values, unresolved, self.uncertainty)
+
+    def coefficients(self, phi: np.ndarray) -> np.ndarray:
+        """Return phi_t(A) Y in the space's basis, [d, T, k]."""
+        turned = (phi.T[:, :, None] * self._labels[:, None, :]).reshape(len(self.values), phi.shape[0] * self._k)
+        return (self.vectors @ turned).reshape(len(self.values), phi.shape[0], self._k)
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        first = self.space.coefficients
+        return self.vectors[: len(first)].T @ first
+
+    @property
+    def _k(self) -> int:
+        return self.space.coefficients.shape[1]
+
+    def estimate(self, filter: Filter, times: np.ndarray, rate: float, ridge: float) -> Estimate:
+        """Return the relative error, in Frobenius norm, of phi_t(A) Y at each time.
+
+        Notes
+        -----
+        The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and a divided difference of phi_t is within a
+        factor 2 of -phi phi, so the error is about phi_t(A) V_{m+1} r(t). Where V_{m+1} lies is not known. The
+        likely answer: where the last blocks lie on the Ritz values. The worst: on the smallest of them. The
+        estimate is 3 times their geometric mean, at most 300 times the likely one.
+        Cost: d^2 (T + 2 k) operations for dimension d. Derivation: docs/krylov.md.
+        """
+        phi = self.phi(filter, times, rate, ridge)
+        largest = phi.max(axis=1, initial=0.0)
+        unit = phi / np.where(largest > 0, largest, 1.0)[:, None]  # squares would overflow
+        square, labels = _squares(unit), np.sum(_squares(self._labels / self._label_norm), axis=1)
+        norm = np.sqrt(square @ labels)
+        exact = norm == 0
+        with np.errstate(all="ignore"):
+            growing = largest * self._galerkin(unit, square) / norm
+            growing = 3 * growing / (1 + growing / 10) + self._unknown(filter, times, rate, ridge, phi) / norm
+            rounding = 2 * largest * self._floor(square, labels, ridge) / norm + 10 * _EPS
+        return Estimate(np.where(exact, 0.0, growing), np.where(exact, 0.0, rounding))
+
+    @cached_property
+    def _label_norm(self) -> float:
+        return float(np.linalg.norm(self._labels)) or 1.0
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.cumsum((0, *self.space.sizes))
+
+    def _galerkin(self, unit: np.ndarray, square: np.ndarray) -> np.ndarray:
+        last = self.vectors[self._sizes[-2] :]
+        through = self.space.coupling @ last  # [b, d]
+        labels = self._labels / self._label_norm
+        residual = np.array([np.linalg.norm((through * row) @ labels) for row in unit])
+        # The last few blocks, not the last one: between two clusters of eigenvalues they alternate.
+        several = max(1, min(6, self.space.steps // 4))
+        spread = np.stack(
+            [
+                np.mean(_squares(self.vectors[self._sizes[j - 1] : self._sizes[j]]), axis=0)
+                for j in range(self.space.steps - several + 1, self.space.steps + 1)
+            ]
+        )
+        likely = np.sqrt(np.max(square @ spread.T, axis=1, initial=0.0))
+        worst = np.maximum(unit.max(axis=1), likely)
+        return residual * np.minimum(np.sqrt(likely * worst), 100 * likely)
+
+    def _floor(self, square: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:
+        """Random noise of size |E v| in each entry of the projection, carried to first order through the filter."""
+        noise = max(self.space.noise, _EPS * self.scale / np.sqrt(self.space.rows))
+        weights, known = _squares(self.vectors), ~self.unresolved(ridge)
+        reached, carried = weights @ square.T, weights @ (square * labels).T  # [d, T]
+        sound, soundly = weights[:, known] @ square[:, known].T, weights[:, known] @ (square * labels)[:, known].T
+        # Between two unresolved modes there is none: the rule sets their values to the same.
+        pairs = sound * carried + np.maximum(reached - sound, 0.0) * soundly
+        return noise * np.sqrt(np.sum(pairs, axis=0))
+
+    def _unknown(self, filter: Filter, times: np.ndarray, rate: float, ridge: float, phi: np.ndarray) -> np.ndarray:
+        """What following unresolved modes as if their values were 0 changes, where they are more than rounding."""
+        unresolved = self.unresolved(ridge)
+        if not unresolved.any():
+            return np.zeros(len(phi))
+        noise = max(self.space.noise, _EPS * self.scale / np.sqrt(self.space.rows))
+        values = np.maximum(np.abs(ridged(self.values, ridge)[unresolved]) - 4 * noise, 0.0)
+        followed = phi[:, unresolved]
+        changed = np.where(followed == 0, 0.0, filter(values, times, rate))
+        largest = phi.max(axis=1, initial=0.0)
+        labels = np.linalg.norm(self._labels[unresolved] / self._label_norm, axis=1)
+        return np.linalg.norm((changed - followed) / np.where(largest > 0, largest, 1.0)[:, None] * labels, axis=1)
+
+
+def _squares(values: np.ndarray) -> np.ndarray:
+    """Square, and 0 for what is too small to count: products of such numbers would be subnormal, and slow."""
+    return np.where(np.abs(values) > 1e-50, values, 0.0) ** 2

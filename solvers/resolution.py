@@ -1,0 +1,31 @@
+"""Which modes are known, and what a filter does on those that are not: one rule for every solver."""
+
+import numpy as np
+
+from haarflow.solvers.filters import Filter
+
+__all__ = ["resolved_phi", "ridged", "too_late"]
+
+# An unresolved mode is followed while the uncertainty of its eigenvalue times t stays below this: that product is
+# the relative error of phi = t, so six digits of the prediction hold.
+_NEGLIGIBLE = 1e-6
+
+
+def too_late(filter: Filter, times: np.ndarray, rate: float, uncertainty: float) -> np.ndarray:
+    """Return [T]: whether unresolved modes, known to `uncertainty`, are left out at a time."""
+    travelled = filter(np.zeros(1), times, rate)[:, 0]
+    with np.errstate(all="ignore"):
+        return np.isinf(travelled) | (uncertainty * travelled > _NEGLIGIBLE)
+
+
+def ridged(values: np.ndarray, ridge: float) -> np.ndarray:
+    """Add the ridge: rounding may push an eigenvalue below 0, but never below the ridge."""
+    return np.maximum(values, 0.0) + ridge if ridge > 0 else values
+
+
+def resolved_phi(
+    filter: Filter, times: np.ndarray, rate: float, values: np.ndarray, unresolved: np.ndarray, uncertainty: float
+) -> np.ndarray:
+    """Return phi [T, m] where unresolved modes follow the limit at lambda = 0, and 0 once it is too late for them."""
+    left_out = too_late(filter, times, rate, uncertainty)[:, None] & unresolved
+    return np.where(left_out, 0.0, filter(np.where(unresolved, 0.0, values), times, rate))

@@ -1,0 +1,200 @@
+"""What may happen to a run in its own process: it is killed, or loses its power, at any moment of a write.
+
+The moments of writing one file are: opened, half of it written, written, flushed, renamed, folder flushed.
+"""
+
+import builtins
+import os
+import random
+import signal
+import time
+from itertools import count
+from pathlib import Path
+
+from haarflow.kernels import store as module
+from haarflow.kernels.gram_tiles import GramProblem
+from haarflow.kernels.tiled_block import TiledBlock
+
+# What a hook has to say beside the run's outcome.
+NOTES = {}
+
+
+def die():
+    """Leave at once, as by kill -9."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Writes:
+    """Follows every write of the store, and calls `act(number, files)` at each moment.
+
+    `files` are those written since, by name, and whether they were flushed.
+    """
+
+    def __init__(self, act):
+        self.act, self.number, self.files = act, 0, {}
+        self._fsync, self._replace = os.fsync, os.replace
+        module.open, os.fsync, os.replace = self._opened, self._flush, self._rename
+
+    def moment(self):
+        self.number += 1
+        self.act(self.number, self.files)
+
+    def _opened(self, path, mode):
+        file = builtins.open(path, mode)
+        self.files[str(path)] = False
+        self.moment()
+        return _Halving(file, self)
+
+    def _flush(self, descriptor):
+        self._fsync(descriptor)
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name in self.files:
+            self.files[name] = True
+        self.moment()
+
+    def _rename(self, source, target):
+        self._replace(source, target)
+        if str(source) in self.files:
+            self.files[str(target)] = self.files.pop(str(source))
+            self.moment()
+
+
+class _Halving:
+    """A file whose writes pass through the moment at which half of it is there."""
+
+    def __init__(self, file, writes):
+        self._file, self._writes = file, writes
+
+    def write(self, content):
+        half = len(content) // 2
+        self._file.write(content[:half])
+        self._file.flush()
+        self._writes.moment()
+        self._file.write(content[half:])
+        self._file.flush()
+        self._writes.moment()
+        return len(content)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def count_moments(store):
+    """Tell how many moments the whole run has."""
+
+    def act(number, files):
+        NOTES["moments"] = number
+
+    _Writes(act)
+
+
+def kill_at(store, moment):
+    """Die at one of them."""
+    _Writes(lambda number, files: die() if number == moment else None)
+
+
+def cut_power_at(store, moment, seed):
+    """Die at one of them, and lose some of what was not flushed."""
+    draw = random.Random(seed)
+
+    def act(number, files):
+        if number == moment:
+            for name, flushed in files.items():
+                if not flushed:
+                    os.truncate(name, draw.randrange(os.path.getsize(name) + 1))
+            die()
+
+    _Writes(act)
+
+
+def slow(store, seconds):
+    """Let each tile take longer, so that processes meet."""
+    compute = GramProblem.compute
+
+    def slower(self, corner, progress=None):
+        time.sleep(seconds)
+        return compute(self, corner, progress)
+
+    GramProblem.compute = slower
+
+
+def read_until_finished(store):
+    """Read what others write, which is whole at every moment, and go on once all is there."""
+    end, rounds = time.monotonic() + 40, 0
+    while not list(store.glob("spectrum-*")):
+        assert time.monotonic() < end, "nobody finished the store"
+        if (store / "haarflow-store.json").exists():
+            for entry, damage in module.Store(store, create=False).check():
+                assert damage is None, f"{entry.path}: {damage}"
+            rounds += 1
+        time.sleep(0.005)
+    NOTES["rounds"] = rounds
+
+
+def spoil_between_products(store, product, how, seed):
+    """Before one of the products, spoil one tile that was verified before."""
+    multiply, calls = TiledBlock.product, count(1)
+
+    def spoiling(self, v):
+        if next(calls) == product:
+            spoil(store, how, random.Random(seed))
+        return multiply(self, v)
+
+    TiledBlock.product = spoiling
+
+
+def flip_while_read(store, read, seed):
+    """Flip a bit of a tile while it is read: after its file was looked at, and before its numbers come."""
+    fstat, calls, draw = os.fstat, count(1), random.Random(seed)
+
+    def flipping(descriptor):
+        status = fstat(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.name.startswith("gram-") and next(calls) == read:
+            flip(path, draw)
+        return status
+
+    os.fstat = flipping
+
+
+def flip(path, draw, start=0):
+    """Flip one bit in place."""
+    with open(path, "r+b") as file:
+        at = draw.randrange(start, os.path.getsize(path))
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1 << draw.randrange(8)]))
+
+
+def spoil(store, how, draw):
+    """Flip, shorten, remove or exchange one of the tiles."""
+    path = draw.choice(sorted(store.glob("gram-*")))
+    if how == "flip":
+        flip(path, draw)
+    elif how == "shorten":
+        os.truncate(path, draw.randrange(path.stat().st_size))
+    else:
+        content = path.read_bytes()
+        path.unlink()
+        if how == "pipe":
+            os.mkfifo(path)
+        elif how == "folder":
+            path.mkdir()
+        elif how == "zeros":
+            path.write_bytes(bytes(len(content)))
+        elif how == "link":
+            path.symlink_to("/dev/zero")
+        else:
+            assert how == "remove"
+
+
+def check_before(store):
+    """Verify the store in this process first, and say what was found."""
+    NOTES["damages"] = [damage for _, damage in module.Store(store, create=False).check() if damage is not None]

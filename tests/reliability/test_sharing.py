@@ -1,0 +1,33 @@
+"""Two writers and two readers on one store: the same bits in all four, and the writers share the work."""
+
+import pytest
+from reliability.program import CORNERS
+from reliability.trials import damages, finished, judge, seeds
+from typer.testing import CliRunner
+
+from haarflow.cli import app
+
+pytestmark = pytest.mark.reliability
+
+
+# In which order they are started: the processes' numbers of the two writers are one, two or three apart.
+ORDERS = ["wwrr", "wrwr", "rwrw", "wrrw"]
+ROLES = {"w": {"slow": {"seconds": 0.03}}, "r": {"read_until_finished": {}}}
+
+
+@pytest.mark.parametrize("seed", seeds(40))
+def test_two_writers_and_two_readers(zygote, store, reference, seed):
+    order = ORDERS[seed % len(ORDERS)]
+    started = [(role, zygote.start(store, hooks=ROLES[role])) for role in order]
+    outcomes = [(role, run.wait()) for role, run in started]
+    for role, each in outcomes:
+        assert judge("four at once", each, reference, store) == "same"
+        assert each.warned == []
+        assert role == "w" or (each.computed == () and each.rounds > 0)
+    computed = [corner for _, each in outcomes for corner in each.computed]
+    assert set(computed) == finished(store) == set(CORNERS)
+    # Seldom both begin the same tile.
+    assert len(computed) <= 1.5 * len(CORNERS)
+    assert damages(store) == []
+    checked = CliRunner().invoke(app, ["store", "check", str(store)])
+    assert checked.exit_code == 0, checked.output

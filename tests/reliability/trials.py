@@ -1,0 +1,152 @@
+"""Trials: runs in processes of their own, and the verdict on each.
+
+A run gives the bits of the undisturbed one, or refuses with the library's own error, which names the place. Anything
+else is a failure: a wrong number, a process that hangs or crashes, an error of another library.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from haarflow.kernels import Store
+
+TESTS = Path(__file__).parents[1]
+# How each kind of trial ended, for the summary.
+TALLY = defaultdict(Counter)
+# No run takes a tenth of it.
+TIMEOUT = 60
+FULL = os.environ.get("HAARFLOW_TRIALS", "") == "full"
+
+
+def seeds(full):
+    """The seeds of all trials, or of a tenth of them."""
+    return range(full if FULL else -(-full // 10))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run."""
+
+    status: int | None
+    log: str
+    seconds: float
+    result: str | None = None
+    computed: tuple = ()
+    warned: tuple = ()
+    kinds: tuple = ()
+    error: str = ""
+    trace: str = ""
+    peak: int = 0
+    moments: int = 0
+    rounds: int = 0
+    damages: tuple = ()
+
+    @property
+    def killed(self):
+        """Whether it was killed, by whomever."""
+        return self.status is not None and os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGKILL
+
+
+class Running:
+    """A run that was started."""
+
+    def __init__(self, zygote, pid, out):
+        self._zygote, self.pid, self._out, self._start = zygote, pid, out, time.monotonic()
+
+    def kill(self):
+        """As kill -9; the process is reaped by `wait`, so its number is still its own."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout=TIMEOUT):
+        """What came of it."""
+        status = self._zygote.ask({"pid": self.pid, "timeout": timeout})
+        seconds = time.monotonic() - self._start
+        if status is None:
+            self.kill()
+            self._zygote.ask({"pid": self.pid, "timeout": TIMEOUT})
+        log = Path(f"{self._out}.log")
+        found = json.loads(self._out.read_text(encoding="utf-8")) if self._out.exists() else {}
+        found["computed"] = tuple(map(tuple, found.get("computed", ())))
+        return Outcome(status, log.read_text(encoding="utf-8") if log.exists() else "", seconds, **found)
+
+
+def environment():
+    """That of all processes: the suite can be imported, and there is one BLAS thread, since bits depend on them."""
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+class Zygote:
+    """The process that forks all runs."""
+
+    def __init__(self, folder):
+        self._folder, self._numbers = folder, count()
+        command = [sys.executable, "-c", "from reliability.zygote import main; main()"]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment()
+        )
+        assert self._process.stdout.readline() == "ready\n"
+
+    def ask(self, order):
+        """Send a line, and return the answer."""
+        self._process.stdin.write(json.dumps(order) + "\n")
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, store, **order):
+        """Start a run on a store."""
+        out = self._folder / str(next(self._numbers))
+        return Running(self, self.ask({"store": str(store), "out": str(out), **order}), out)
+
+    def run(self, store, **order):
+        """Run to the end."""
+        return self.start(store, **order).wait()
+
+    def close(self):
+        """End it."""
+        self._process.stdin.close()
+        self._process.wait(TIMEOUT)
+        self._process.stdout.close()
+
+
+def judge(kind, outcome, reference, store):
+    """Return "same", or the name of the library's own error; fail on anything else."""
+    verdict, problem = _verdict(outcome, reference, str(store))
+    TALLY[kind][verdict] += 1
+    assert problem is None, f"{verdict}: {problem}\n{outcome.trace}{outcome.log}"
+    return verdict
+
+
+def _verdict(outcome, reference, store):
+    if outcome.status is None:
+        return "hang", f"no end after {outcome.seconds:.0f} s"
+    if outcome.status != 0:
+        return "crash", f"wait status {outcome.status}"
+    if outcome.log:
+        return "noise", outcome.log
+    strange = [text for text in outcome.warned if not (text.startswith("StoreWarning: ") and store in text)]
+    if strange:
+        return "strange warning", "\n".join(strange)
+    if outcome.result is not None:
+        right = outcome.result == reference
+        return ("same", None) if right else ("wrong number", "other bits than the undisturbed run's")
+    if outcome.kinds[0] != "StoreError" or store not in outcome.error:
+        return f"deep {outcome.kinds[0]}", outcome.error
+    return "StoreError", None
+
+
+def finished(store):
+    """Which tiles a store has that are sound."""
+    sound = (entry for entry, damage in Store(store, create=False).check() if damage is None)
+    return {(entry.key["row"], entry.key["column"]) for entry in sound if entry.kind == "gram"}
+
+
+def damages(store):
+    """What `store check` finds."""
+    return [damage for _, damage in Store(store, create=False).check() if damage is not None]
