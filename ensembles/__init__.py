@@ -6,17 +6,20 @@ from haarflow import datasets, finite, groups, kernels, measures, solvers, testi
 from haarflow.datasets import one_hot
 from haarflow.deep import DeepEnsemble
 from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed, members_needed_on_orbit
-from haarflow.law import Law, ResolutionWarning
+from haarflow.fitting import SolverWarning
+from haarflow.law import ConvergenceWarning, Law, ResolutionWarning
 from haarflow.reduction import ReductionWarning
 from haarflow.subgroups import subgroup_bound
 
 __version__ = _version("haarflow")
 
 __all__ = [
+    "ConvergenceWarning",
     "DeepEnsemble",
     "Law",
     "ReductionWarning",
     "ResolutionWarning",
+    "SolverWarning",
     "datasets",
     "deviation_bound",
     "expected_orbit_mse",

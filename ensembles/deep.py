@@ -10,7 +10,7 @@ from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
-from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples
+from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples, check_room
 from haarflow.jacobian import mean_jacobian
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.distributed import check_executor
@@ -20,12 +20,13 @@ from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_o
 from haarflow.learning import learn
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
-from haarflow.training import Means
+from haarflow.training import KRYLOV_TOLERANCE, Means
 
 __all__ = ["DeepEnsemble"]
 
 _LOSSES = ("mean", "sum")
 _SOLVERS = ("auto", "dense", "krylov")
+_NO_COVARIANCE = 'solver must be "dense" for covariances and members, found {!r}, which learns the labels alone'
 # Kernels hold squares of the samples and products of such squares.
 _LARGEST = {"float64": 1e70, "float32": 1e8}
 
@@ -54,7 +55,7 @@ class DeepEnsemble:
         The dynamics; time counts whole steps for the latter two.
     solver : {"auto", "dense", "krylov"} or solvers.Krylov
         "dense": one eigendecomposition for each block, exact up to rounding. "krylov": one Krylov space for all times,
-        to a tolerance, for means of large blocks. "auto": the latter for blocks of an order above 10,000 (samples
+        to a tolerance of 1e-6, in float32 1e-3, for means of large blocks. "auto": the latter for blocks of an order above 10,000 (samples
         times the irrep's dimension) where no covariance is asked for, with a `SolverWarning`.
     reduction : {"auto", "orbit", "explicit"}
         "orbit" never lists the augmented set, "explicit" does, "auto" lists it only where the orbit reduction
@@ -133,7 +134,9 @@ class DeepEnsemble:
             check_executor(executor)
             if store is None:
                 raise ValueError("store must be a folder that all workers of the executor see, found None")
-        self._means = Means(solvers.Krylov() if solver == "krylov" else solver, store, executor)
+        if solver == "krylov":
+            solver = solvers.Krylov(tolerance=KRYLOV_TOLERANCE[self._kernel.dtype])
+        self._means = Means(solver, store, executor)
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
         self._progress = progress
@@ -175,6 +178,8 @@ class DeepEnsemble:
             arch.check(x.shape[1:])
         self._action.check_shape(x.shape[1:])
         with progress_bar(self._progress) as progress:
+            if covariance and isinstance(self._means.solver, solvers.Krylov):
+                raise ValueError(_NO_COVARIANCE.format(self._means.solver))
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
             self._fitted = fit_problem(self._kernel, problem, self._clock, self._means, progress, covariance)
         return self
@@ -281,6 +286,9 @@ class DeepEnsemble:
         Source: Lee et al. 2019, section 2; docs/law.md, members.
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
+        points = len(np.atleast_1d(x_test))
+        shape = (np.size(times), members, points, self._trained("sample").problem.y.shape[1])
+        check_room("times and members", shape, "[times, members, test points, outputs]")
         law, drawn = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
         warn_of_cuts(law.times, law.cut, self._kernel.dtype)
         warn_of_truncation(law)
@@ -294,13 +302,14 @@ class DeepEnsemble:
 
     def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, Drawn | None]:
         fitted, times, x_test = self._checked(name, x_test, times)
+        if covariance == "joint":
+            check_room("times", (len(times) * len(x_test),) * 2, "[times x test points, times x test points]")
+        elif covariance == "full":
+            check_room("times", (len(times), len(x_test), len(x_test)), "[times, test points, test points]")
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:
                 if self.solver == "krylov":
-                    raise ValueError(
-                        f'solver must be "dense" for covariances and members, found {self._means.solver!r}, '
-                        "which learns the labels alone"
-                    )
+                    raise ValueError(_NO_COVARIANCE.format(self._means.solver))
                 fitted = self._fitted = with_covariance(self._kernel, fitted, self._means, progress)
             law, drawn, self._fitted = evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
         return law, drawn
@@ -340,6 +349,8 @@ class DeepEnsemble:
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
         with progress_bar(self._progress) as progress:
             self._fitted, learnt = learn(fitted, self._filter, times, progress)
+        shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
+        check_room("times", shape, "[times, test points, outputs, ...]")
         out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
         warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), self._kernel.dtype)
         return out
@@ -347,7 +358,12 @@ class DeepEnsemble:
     def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:
         fitted = self._trained(name)
         x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
-        return fitted, solvers.check_times(times), x_test
+        times = solvers.check_times(times)
+        check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
+        if self.solver == "krylov":
+            rows = max(block.rows for block in fitted.spectra)
+            check_room("times", (len(times), rows, fitted.problem.y.shape[1]), "[times, samples, outputs]")
+        return fitted, times, x_test
 
     def _trained(self, name: str) -> Fitted:
         if self._fitted is None:

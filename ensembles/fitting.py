@@ -11,7 +11,7 @@ from haarflow.fitted import Fitted
 from haarflow.kernels import Irrep, Kernel
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.reduction import Problem, at_half_resolution
-from haarflow.training import Means, Trained, train, train_krylov
+from haarflow.training import KRYLOV_TOLERANCE, Means, Trained, train, train_krylov
 
 __all__ = ["Clock", "SolverWarning", "fit_problem", "with_covariance"]
 
@@ -78,7 +78,7 @@ def _fit(
 ) -> Fitted:
     parts = tuple(problem.parts())
     wanted = problem.irreps() if covariance else [part.irrep for part in parts]
-    means = _chosen(means, max(len(problem.x) * irrep.dim for irrep in wanted), covariance)
+    means = _chosen(means, kernel.dtype, max(len(problem.x) * irrep.dim for irrep in wanted), covariance)
     if isinstance(means.solver, solvers.Krylov):
         trained = train_krylov(kernel, problem, wanted, means, progress)
     else:
@@ -95,17 +95,17 @@ def _fit(
     return Fitted(problem, parts, labels, spectra, blocks, rate, ridge, problem.sample_shape)
 
 
-def _chosen(means: Means, order: int, covariance: bool) -> Means:
+def _chosen(means: Means, dtype: str, order: int, covariance: bool) -> Means:
     """Resolve solver="auto": eigendecompositions up to an order of 10,000, and wherever a covariance is asked for."""
     if means.solver != "auto":
         return means
     if order <= _DENSE_ORDER or covariance:
         return replace(means, solver="dense")
-    krylov = solvers.Krylov()
+    krylov = solvers.Krylov(tolerance=KRYLOV_TOLERANCE[dtype])
     warnings.warn(
         f'solver="auto" takes a Krylov space for a block of order {order}, above {_DENSE_ORDER}: coefficients are '
         f'approximated to {krylov.tolerance:.0e}, and Law.error estimates how well; solver="dense" is exact up to '
-        f"rounding and needs {4 * 8 * order**2 / 1e9:.0f} GB in float64, half of it in float32",
+        f"rounding and needs {4 * np.dtype(dtype).itemsize * order**2 / 1e9:.0f} GB",
         SolverWarning,
         stacklevel=5,
     )

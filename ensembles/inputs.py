@@ -1,6 +1,8 @@
 """What a user hands over: checked once, at the door, with errors that name the argument."""
 
+import os
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from haarflow.groups import (
 from haarflow.kernels import Kernel, Sequential, analytic
 from haarflow.kernels.backend import check_dtype
 
-__all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples"]
+__all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples", "check_room"]
 
 
 def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None, largest: float = np.inf) -> np.ndarray:
@@ -102,6 +104,35 @@ def as_integer(value: Any, name: str, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, found {value}")
     return int(value)
+
+
+def check_room(name: str, shape: Sequence[int], axes: str) -> None:
+    """Refuse what would not fit the machine's memory, before anything is computed.
+
+    Parameters
+    ----------
+    name : str
+        The argument that makes it large.
+    shape : sequence of int
+        Of the float64 array that is to be returned.
+    axes : str
+        What its axes are, for the error.
+
+    Raises
+    ------
+    ValueError
+        Where it is larger than the machine's memory, as far as the system tells.
+    """
+    size = 8 * prod(int(side) for side in shape)
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(names):
+        return
+    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > room > 0:
+        raise ValueError(
+            f"{name} must be fewer: the result {axes} = {list(shape)} takes {size / 1e9:.3g} GB, and this machine has "
+            f"{room / 1e9:.3g} GB; ask for a part at a time"
+        )
 
 
 def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:

@@ -19,7 +19,10 @@ from haarflow.kernels.tiled_block import TiledBlock
 from haarflow.krylov_block import KrylovBlock, Steps
 from haarflow.reduction import Problem, distinct_basis
 
-__all__ = ["Means", "Trained", "train", "train_krylov"]
+__all__ = ["KRYLOV_TOLERANCE", "Means", "Trained", "train", "train_krylov"]
+
+# Of the coefficients, by the kernel's dtype; the rounding of a float32 Gram leaves up to 1e-3 at late times.
+KRYLOV_TOLERANCE = {"float64": 1e-6, "float32": 1e-3}
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class Ritz:
         -----
         The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and a divided difference of phi_t is within a
         factor 2 of -phi phi, so the error is about phi_t(A) V_{m+1} r(t). Where V_{m+1} lies is not known. The
-        likely answer: where the last blocks lie on the Ritz values. The worst: on the smallest of them. The
+        likely answer: where the last blocks lie on the Ritz values. The worst: on the smallest known one. The
         estimate is 3 times their geometric mean, at most 300 times the likely one.
         Cost: d^2 (T + 2 k) operations for dimension d. Derivation: docs/krylov.md.
         """
@@ -125,7 +125,7 @@ class Ritz:
         norm = np.sqrt(square @ labels)
         exact = norm == 0
         with np.errstate(all="ignore"):
-            growing = largest * self._galerkin(unit, square) / norm
+            growing = largest * self._galerkin(unit, square, self.unresolved(ridge)) / norm
             growing = 3 * growing / (1 + growing / 10) + self._unknown(filter, times, rate, ridge, phi) / norm
             rounding = 2 * largest * self._floor(square, labels, ridge) / norm + 10 * _EPS
         return Estimate(np.where(exact, 0.0, growing), np.where(exact, 0.0, rounding))
@@ -138,7 +138,7 @@ class Ritz:
     def _sizes(self) -> np.ndarray:
         return np.cumsum((0, *self.space.sizes))
 
-    def _galerkin(self, unit: np.ndarray, square: np.ndarray) -> np.ndarray:
+    def _galerkin(self, unit: np.ndarray, square: np.ndarray, unresolved: np.ndarray) -> np.ndarray:
         last = self.vectors[self._sizes[-2] :]
         through = self.space.coupling @ last  # [b, d]
         labels = self._labels / self._label_norm
@@ -152,7 +152,7 @@ class Ritz:
             ]
         )
         likely = np.sqrt(np.max(square @ spread.T, axis=1, initial=0.0))
-        worst = np.maximum(unit.max(axis=1), likely)
+        worst = np.maximum(unit[:, ~unresolved].max(axis=1, initial=0.0), likely)
         return residual * np.minimum(np.sqrt(likely * worst), 100 * likely)
 
     def _floor(self, square: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:

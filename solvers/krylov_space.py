@@ -167,7 +167,7 @@ def grow(space: KrylovSpace, product: Product) -> KrylovSpace:
     norm = max(space.norm, float(np.linalg.norm(image, 2)))
     projected = _project(held, image)
     _remove(held, projected, image)
-    tolerance = max(4 * float(np.finfo(raw.dtype).eps) * norm, 2 * _noise(space.rows, _strays(space, projected)))
+    tolerance = max(10 * float(np.finfo(raw.dtype).eps) * norm, 4 * _noise(space.rows, _strays(space, projected)))
     block, below = _revealing_qr(image, tolerance, space.rows - len(projected))
     again = _project(held, block)
     _remove(held, again, block)

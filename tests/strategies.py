@@ -275,17 +275,17 @@ def _data(action, output, shape, kinds, rng):
 
 
 @st.composite
-def experiments(draw, architectures=None, kinds=KINDS, compiled=True, images=True, convolutional=False):
+def experiments(draw, architectures=None, kinds=KINDS, compiled=True, convolutional=False):
     """Everything at random: from one fresh sample without a group to six of all kinds."""
     seed = draw(st.integers(0, 2**16))
     rng = np.random.default_rng(seed)
-    by_library = False
     if convolutional:
+        by_library = False
         name = draw(st.sampled_from(sorted(CONVOLVED)))
         network = CONVOLUTIONS[draw(st.sampled_from(("pooled",) if "shifts" in name else tuple(CONVOLUTIONS)))]
         action, shape = CONVOLVED[name], (4, 4, 1)
     else:
-        if images and draw(st.integers(0, 3)) == 3:
+        if draw(st.integers(0, 3)) == 3:
             action, shape = IMAGES[draw(st.sampled_from(tuple(IMAGES)))]()
         else:
             group = group_named(draw(st.sampled_from(tuple(FACTORIES))))

@@ -1,6 +1,6 @@
 """What may happen to a run in its own process: it is killed, or loses its power, at any moment of a write.
 
-The moments of writing one file are: opened, half of it written, written, flushed, renamed, folder flushed.
+The moments of writing one file are in `MOMENTS`.
 """
 
 import builtins
@@ -15,6 +15,7 @@ from haarflow.kernels import store as module
 from haarflow.kernels.gram_tiles import GramProblem
 from haarflow.kernels.tiled_block import TiledBlock
 
+MOMENTS = ["opened", "half written", "written", "flushed", "renamed", "folder flushed"]
 # What a hook has to say beside the run's outcome.
 NOTES = {}
 
@@ -31,18 +32,19 @@ class _Writes:
     """
 
     def __init__(self, act):
-        self.act, self.number, self.files = act, 0, {}
+        self.act, self.number, self.files, self.whats = act, 0, {}, []
         self._fsync, self._replace = os.fsync, os.replace
         module.open, os.fsync, os.replace = self._opened, self._flush, self._rename
 
-    def moment(self):
+    def moment(self, what):
         self.number += 1
+        self.whats.append(what)
         self.act(self.number, self.files)
 
     def _opened(self, path, mode):
         file = builtins.open(path, mode)
         self.files[str(path)] = False
-        self.moment()
+        self.moment("opened")
         return _Halving(file, self)
 
     def _flush(self, descriptor):
@@ -50,13 +52,13 @@ class _Writes:
         name = os.readlink(f"/proc/self/fd/{descriptor}")
         if name in self.files:
             self.files[name] = True
-        self.moment()
+        self.moment("flushed" if name in self.files else "folder flushed")
 
     def _rename(self, source, target):
         self._replace(source, target)
         if str(source) in self.files:
             self.files[str(target)] = self.files.pop(str(source))
-            self.moment()
+            self.moment("renamed")
 
 
 class _Halving:
@@ -69,10 +71,10 @@ class _Halving:
         half = len(content) // 2
         self._file.write(content[:half])
         self._file.flush()
-        self._writes.moment()
+        self._writes.moment("half written")
         self._file.write(content[half:])
         self._file.flush()
-        self._writes.moment()
+        self._writes.moment("written")
         return len(content)
 
     def __getattr__(self, name):
@@ -86,12 +88,9 @@ class _Halving:
 
 
 def count_moments(store):
-    """Tell how many moments the whole run has."""
+    """Tell which moments the whole run has."""
 
-    def act(number, files):
-        NOTES["moments"] = number
-
-    _Writes(act)
+    NOTES["moments"] = _Writes(lambda number, files: None).whats
 
 
 def kill_at(store, moment):

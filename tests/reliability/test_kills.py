@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from reliability.hooks import MOMENTS
 from reliability.program import CORNERS
 from reliability.trials import damages, finished, judge, seeds
 
@@ -28,13 +29,13 @@ def resume(zygote, store, reference, kind):
 
 
 def test_every_write_has_all_its_moments(undisturbed):
-    """Opened, half written, written, flushed, renamed, folder flushed: of the marker, the tiles and the spectrum."""
-    assert undisturbed[1].moments == 6 * (1 + len(CORNERS) + 1)
+    """In their order: of the marker, the tiles and the spectrum."""
+    assert undisturbed[1].moments == MOMENTS * (1 + len(CORNERS) + 1)
 
 
 @pytest.mark.parametrize("seed", seeds(50))
 def test_killed_at_a_moment_of_a_write(zygote, store, undisturbed, reference, seed):
-    moment = int(np.random.default_rng([1, seed]).integers(1, undisturbed[1].moments + 1))
+    moment = int(np.random.default_rng([1, seed]).integers(1, len(undisturbed[1].moments) + 1))
     assert zygote.run(store, hooks={"kill_at": {"moment": moment}}).killed
     resume(zygote, store, reference, "killed at a moment of a write")
 
@@ -54,6 +55,6 @@ def test_killed_at_any_time(zygote, store, undisturbed, reference, seed):
 @pytest.mark.parametrize("seed", seeds(20))
 def test_power_cut_at_a_moment_of_a_write(zygote, store, undisturbed, reference, seed):
     """What was not flushed is lost in part; a file under its name was flushed, so none is damaged."""
-    moment = int(np.random.default_rng([3, seed]).integers(1, undisturbed[1].moments + 1))
+    moment = int(np.random.default_rng([3, seed]).integers(1, len(undisturbed[1].moments) + 1))
     assert zygote.run(store, hooks={"cut_power_at": {"moment": moment, "seed": seed}}).killed
     resume(zygote, store, reference, "power cut")

@@ -44,7 +44,7 @@ class Outcome:
     error: str = ""
     trace: str = ""
     peak: int = 0
-    moments: int = 0
+    moments: tuple = ()
     rounds: int = 0
     damages: tuple = ()
 

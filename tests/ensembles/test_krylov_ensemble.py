@@ -1,0 +1,242 @@
+"""DeepEnsemble with a Krylov space in place of eigendecompositions: the same law, kept and resumed."""
+
+import numpy as np
+import pytest
+
+import haarflow as hf
+from haarflow import fitting, groups, kernels, solvers
+from haarflow.kernels import gram_tiles
+
+NETWORK = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
+TIMES = [0, 1e1, 1e3, 1e5, np.inf]
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(gram_tiles, "_SMALLEST_SIDE", 8)
+    monkeypatch.setattr(gram_tiles, "_LARGEST_SIDE", 8)
+
+
+def data(n=40):
+    found = hf.datasets.digits(n + 6)
+    return found.x[:n], found.y[:n], found.x[n:]
+
+
+def turning(n=9):
+    """Vectors that turn with the cube, a sample twice, one on another's orbit, one fixed by a turn."""
+    group = groups.octahedral()
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, 2, 3))
+    action = groups.matrix_action(group, group.matrices)
+    x[1] = x[0]
+    x[2] = action(5, x[3:4])[0]
+    x[4] = [[0, 0, 1], [0, 0, 2]]
+    return (
+        x,
+        np.cross(x[:, 0], x[:, 1]),
+        rng.standard_normal((4, 2, 3)),
+        action,
+        groups.Representation(group, group.matrices),
+    )
+
+
+def predictions(x, y, x_test, times=TIMES, **options):
+    law = hf.DeepEnsemble(NETWORK, **options).fit(x, y).predict(x_test, times)
+    return law.mean
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+@pytest.mark.parametrize("action", [groups.no_action(), groups.image_rotations(4)], ids=["none", "C4"])
+def test_as_eigendecompositions(action, ridge, small_tiles):
+    x, y, x_test = data()
+    dense, krylov = (
+        predictions(x, y, x_test, action=action, ridge=ridge, solver=solver) for solver in ("dense", "krylov")
+    )
+    np.testing.assert_allclose(krylov, dense, rtol=0, atol=1e-7)
+
+
+def test_outputs_that_turn_and_samples_that_coincide():
+    x, y, x_test, action, output = turning()
+    dense, krylov = (
+        predictions(x, y, x_test, action=action, output=output, solver=solver) for solver in ("dense", "krylov")
+    )
+    np.testing.assert_allclose(krylov, dense, rtol=0, atol=1e-7)
+
+
+def test_a_compact_group():
+    x, y, x_test, *_ = turning()
+    action = groups.matrix_action(groups.so3(8))
+    output = groups.vector(action.group)
+    laws = [
+        hf.DeepEnsemble(NETWORK, action=action, output=output, solver=solver).fit(x, y).predict(x_test, [1.0, 1e2])
+        for solver in ("dense", "krylov")
+    ]
+    np.testing.assert_allclose(laws[1].mean, laws[0].mean, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(laws[1].refinement, laws[0].refinement, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("flow", ["gradient_descent", "heavy_ball"])
+def test_steps_in_place_of_the_flow(flow):
+    x, y, x_test = data()
+    found = [predictions(x, y, x_test, [0, 1, 50, 3000], flow=flow, solver=solver) for solver in ("dense", "krylov")]
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-8)
+
+
+def test_the_estimate_bounds_the_error():
+    x, y, x_test = data()
+    how = solvers.Krylov(tolerance=1e-2)
+    ensemble = hf.DeepEnsemble(NETWORK, solver=how, ridge=1e-2).fit(x, y)
+    law = ensemble.predict(x_test, TIMES)
+    assert ensemble.solver == "krylov"
+    assert law.error.shape == (5,)
+    assert (law.error <= 1e-2).all()
+    assert law.error[0] == 0
+    exact = hf.DeepEnsemble(NETWORK, ridge=1e-2).fit(x, y)
+    assert exact.solver == "dense"
+    theirs = exact.predict(x_test, TIMES)
+    assert theirs.error is None
+    assert np.abs(law.mean - theirs.mean).max() < 0.1
+
+
+def count_products(monkeypatch):
+    counted = []
+    grow = solvers.krylov.grow
+    monkeypatch.setattr(solvers.krylov, "grow", lambda *args: counted.append(1) or grow(*args))
+    return counted
+
+
+def test_the_space_serves_later_calls(monkeypatch):
+    counted = count_products(monkeypatch)
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(NETWORK, solver="krylov", ridge=1e-3).fit(x, y)
+    assert not counted
+    ensemble.predict(x_test, TIMES)
+    first = len(counted)
+    ensemble.predict(x_test, [1e2, np.inf])
+    ensemble.jacobian(x_test, 1e3)
+    assert len(counted) == first > 0
+
+
+def test_an_interrupted_run_continues(tmp_path, monkeypatch, small_tiles):
+    x, y, x_test = data()
+    how = {"action": groups.image_rotations(4), "solver": "krylov", "ridge": 1e-3}
+    whole = predictions(x, y, x_test, store=tmp_path, **how)
+    steps = {entry.key["step"]: entry.path for entry in kernels.Store(tmp_path).entries() if entry.kind == "krylov"}
+    assert sorted(steps) == list(range(len(steps)))
+    for step, path in steps.items():
+        if step > 2:
+            path.unlink()
+    next(tmp_path.glob("gram-*")).unlink()
+    counted = count_products(monkeypatch)
+    again = predictions(x, y, x_test, store=tmp_path, **how)
+    assert again.tobytes() == whole.tobytes()
+    assert len(counted) == len(steps) - 3
+    assert predictions(x, y, x_test, **how).tobytes() == whole.tobytes()
+
+
+def test_steps_of_other_labels_are_not_taken(tmp_path):
+    x, y, x_test = data()
+    predictions(x, y, x_test, store=tmp_path, solver="krylov", ridge=1e-3)
+    found = predictions(x, y[::-1], x_test, store=tmp_path, solver="krylov", ridge=1e-3)
+    np.testing.assert_array_equal(found, predictions(x, y[::-1], x_test, solver="krylov", ridge=1e-3))
+
+
+def test_steps_of_two_runs_are_not_mixed(tmp_path, monkeypatch):
+    """Two runs with other last bits make other spaces: a step names the one it follows."""
+    x, y, x_test = data()
+    predictions(x, y, x_test, store=tmp_path, solver="krylov", ridge=1e-3)
+    store = kernels.Store(tmp_path)
+    third = next(entry for entry in store.entries() if entry.kind == "krylov" and entry.key["step"] == 2)
+    kept = store.get("krylov", third.key)
+    third.path.unlink()
+    column, width = kept["column"].copy(), kept["block"].shape[1]
+    column[-width:] *= -1  # the same space in another basis
+    store.put("krylov", third.key, {"block": -kept["block"], "column": column})
+    counted = count_products(monkeypatch)
+    found = predictions(x, y, x_test, store=tmp_path, solver="krylov", ridge=1e-3)
+    assert counted
+    np.testing.assert_allclose(found, predictions(x, y, x_test, ridge=1e-3), rtol=0, atol=1e-6)
+
+
+def test_jacobian():
+    x, y, x_test = data()
+    found = [
+        hf.DeepEnsemble(NETWORK, solver=solver, ridge=1e-3).fit(x, y).jacobian(x_test, [1e2, np.inf])
+        for solver in ("dense", "krylov")
+    ]
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-6 * np.abs(found[0]).max())
+
+
+def test_timescales_are_those_of_ritz_values():
+    x, y, x_test = data()
+    dense, krylov = (hf.DeepEnsemble(NETWORK, solver=solver).fit(x, y) for solver in ("dense", "krylov"))
+    assert krylov.timescales[0] == pytest.approx(dense.timescales[0], rel=1e-10)
+    assert krylov.timescales[-1] <= dense.timescales[-1] * (1 + 1e-9)
+    krylov.predict(x_test, 1.0)
+    assert krylov.timescales[0] == pytest.approx(dense.timescales[0], rel=1e-10)
+
+
+def test_covariances_and_members_are_refused():
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(NETWORK, solver="krylov").fit(x, y)
+    for call in (
+        lambda: ensemble.predict(x_test, 1.0, covariance="diagonal"),
+        lambda: ensemble.sample(x_test, 1.0, members=2, seed=0),
+        lambda: hf.DeepEnsemble(NETWORK, solver="krylov").fit(x, y, covariance=True),
+    ):
+        with pytest.raises(ValueError, match='solver must be "dense" for covariances and members, found'):
+            call()
+
+
+def test_large_blocks_are_solved_by_a_krylov_space(monkeypatch):
+    x, y, _ = data()
+    monkeypatch.setattr(fitting, "_DENSE_ORDER", 39)
+    with pytest.warns(hf.SolverWarning, match=r"a Krylov space for a block of order 40") as told:
+        ensemble = hf.DeepEnsemble(NETWORK).fit(x, y)
+    assert told[0].filename == __file__
+    assert ensemble.solver == "krylov"
+    assert hf.DeepEnsemble(NETWORK, solver="dense").fit(x, y).solver == "dense"
+    assert hf.DeepEnsemble(NETWORK).fit(x, y, covariance=True).solver == "dense"
+    assert hf.DeepEnsemble(NETWORK).fit(x[:39], y[:39]).solver == "dense"
+
+
+def test_a_space_that_may_not_grow_says_so():
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(NETWORK, solver=solvers.Krylov(dimension=15)).fit(x, y)
+    with pytest.warns(hf.ConvergenceWarning, match=r"has not converged to 1e-06 at 4 of 5 times") as told:
+        law = ensemble.predict(x_test, TIMES)
+    assert told[0].filename == __file__
+    assert law.error[-1] > 1e-6
+
+
+def test_a_singular_block_without_ridge():
+    """Samples in a plane under a linear network: what is not resolved is left out at t = inf, counted and announced."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 5))
+    y = rng.standard_normal((12, 1))
+    linear = kernels.Sequential(kernels.Dense(), kernels.Dense())
+    laws = []
+    for solver in ("dense", "krylov"):
+        with pytest.warns(hf.ResolutionWarning, match="are left out from t = inf"):
+            laws.append(hf.DeepEnsemble(linear, solver=solver).fit(x, y).predict(x, [1e2, np.inf]))
+    np.testing.assert_allclose(laws[1].mean, laws[0].mean, rtol=0, atol=1e-9)
+    assert laws[1].cut[-1] > 0
+
+
+def test_what_is_no_solver():
+    with pytest.raises(ValueError, match=r"solver must be one of .* or solvers.Krylov\(...\), found 'lanczos'"):
+        hf.DeepEnsemble(NETWORK, solver="lanczos")
+    with pytest.raises(ValueError, match="tolerance must be"):
+        solvers.Krylov(tolerance=2)
+
+
+@pytest.mark.parametrize("solver", ["dense", "krylov"])
+def test_times_whose_result_does_not_fit(solver):
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(NETWORK, solver=solver).fit(x, y)
+    times = np.broadcast_to(1.0, 2 * 10**8)
+    with pytest.raises(ValueError, match=r"times must be fewer: the result \[times, test points, outputs\]"):
+        ensemble.predict(np.repeat(x_test, 10, axis=0), times)
+    if solver == "dense":
+        with pytest.raises(ValueError, match="times and members must be fewer"):
+            ensemble.sample(x_test, 1.0, members=10**10, seed=0)
