@@ -55,8 +55,8 @@ class DeepEnsemble:
         The dynamics; time counts whole steps for the latter two.
     solver : {"auto", "dense", "krylov"} or solvers.Krylov
         "dense": one eigendecomposition for each block, exact up to rounding. "krylov": one Krylov space for all times,
-        to a tolerance of 1e-6, in float32 1e-3, for means of large blocks. "auto": the latter for blocks of an order above 10,000 (samples
-        times the irrep's dimension) where no covariance is asked for, with a `SolverWarning`.
+        for means of large blocks, to a tolerance of 1e-6, in float32 1e-3. "auto": the latter for blocks of an order
+        above 10,000 (samples times the irrep's dimension) where no covariance is asked for, with a `SolverWarning`.
     reduction : {"auto", "orbit", "explicit"}
         "orbit" never lists the augmented set, "explicit" does, "auto" lists it only where the orbit reduction
         does not apply, with a `ReductionWarning`.

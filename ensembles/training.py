@@ -10,10 +10,10 @@ from scipy.sparse import csr_matrix
 from haarflow import solvers
 from haarflow.kernels import KERNEL_VERSION, Irrep, Kernel, Store, digest_array
 from haarflow.kernels.distributed import Cluster
+from haarflow.kernels.entry import Shapes
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.orbits import OrbitGram, assemble, computed_tiles
-from haarflow.kernels.store import Shapes
 from haarflow.kernels.tile_store import TileStore
 from haarflow.kernels.tiled_block import TiledBlock
 from haarflow.krylov_block import KrylovBlock, Steps

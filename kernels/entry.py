@@ -20,8 +20,10 @@ __all__ = [
     "DamageError",
     "Key",
     "Place",
+    "Shapes",
     "build_entry",
     "canonical",
+    "check_shapes",
     "damage_of",
     "digest_array",
     "made_by",
@@ -38,6 +40,8 @@ _KEY_LIMIT = 2**20
 _SMALLEST_USER_BLOCK = 512
 
 Key = dict[str, Any]
+# Shape and dtype by name.
+Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 
 class DamageError(ValueError):
@@ -254,3 +258,14 @@ def damage_of(path: Path) -> str | None:
     except DamageError as damage:
         return str(damage)
     return None
+
+
+def check_shapes(arrays: dict[str, np.ndarray], shapes: Shapes) -> None:
+    """Raise DamageError unless arrays hold finite numbers of the shapes and dtypes that they should."""
+    for name, (shape, dtype) in shapes.items():
+        array = arrays.get(name)
+        # NaN passes through both, and no copy is made.
+        ends = () if array is None or array.size == 0 else (array.min(), array.max())
+        if array is None or array.shape != shape or array.dtype != dtype or not np.isfinite(ends).all():
+            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise DamageError(f"{name} must be finite {dtype} {shape}, found {found}")

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import re
-import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,8 +19,10 @@ from haarflow.kernels.entry import (
     Contents,
     DamageError,
     Key,
+    Shapes,
     build_entry,
     canonical,
+    check_shapes,
     damage_of,
     digest_array,
     made_by,
@@ -31,17 +31,11 @@ from haarflow.kernels.entry import (
     stem,
 )
 from haarflow.kernels.kept import Kept, signature_of
+from haarflow.kernels.temporary import PREFIX, left_over, temporary_name
 
-__all__ = ["Entry", "Shapes", "Store", "StoreError", "StoreWarning", "digest_array"]
-
-# Shape and dtype by name.
-Shapes = dict[str, tuple[tuple[int, ...], str]]
+__all__ = ["Entry", "Store", "StoreError", "StoreWarning", "digest_array"]
 
 _MARKER = "haarflow-store.json"
-_TEMPORARY = ".tmp-"
-_TEMPORARY_NAME = re.compile(r"\.tmp-(.*)-([0-9]{1,9})-[0-9a-f]{16}")
-# No write takes this long: a temporary file that was not touched for as many seconds is left over.
-_ABANDONED = 24 * 3600
 
 
 class StoreError(OSError):
@@ -136,7 +130,7 @@ class Store:
         if not marker.exists():
             names = sorted(p.name for p in self.path.iterdir())
             # Another process may be making the same store right now.
-            foreign = [name for name in names if name != _MARKER and not name.startswith(_TEMPORARY)]
+            foreign = [name for name in names if name != _MARKER and not name.startswith(PREFIX)]
             if foreign or not create:
                 found = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "") if foreign else "no file"
                 raise StoreError(f"store must be an empty folder or one with {_MARKER}, found {found} in {self.path}")
@@ -194,7 +188,7 @@ class Store:
                 contents = read_entry(path)
                 if contents.key != text:
                     raise DamageError("its key is another one with the same hash")
-                _check_shapes(contents.arrays, shapes or {})
+                check_shapes(contents.arrays, shapes or {})
             except FileNotFoundError:
                 continue  # removed by another process in between
             except DamageError as damage:
@@ -251,8 +245,7 @@ class Store:
                     other.unlink()
 
     def _write(self, content: bytes, path: Path) -> None:
-        name = f"{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{os.urandom(8).hex()}"
-        temporary = self.path / name
+        temporary = self.path / temporary_name()
         try:
             with open(temporary, "xb") as file:
                 file.write(content)
@@ -356,10 +349,10 @@ class Store:
                         key = read_header(path)
                     except DamageError as error:
                         damage = str(error)
-                elif path.name.startswith(_TEMPORARY):
+                elif path.name.startswith(PREFIX):
                     kind, damage = (
                         "temporary",
-                        "left over from an interrupted run" if _left_over(path) else None,
+                        "left over from an interrupted run" if left_over(path) else None,
                     )
                 else:
                     kind, damage = "foreign", "no file of the store"
@@ -368,16 +361,6 @@ class Store:
                 continue
             created = time.strftime("%Y-%m-%d %H:%M", time.gmtime(status.st_mtime))
             yield Entry(path, kind, key, status.st_size, created, damage)
-
-
-def _check_shapes(arrays: dict[str, np.ndarray], shapes: Shapes) -> None:
-    for name, (shape, dtype) in shapes.items():
-        array = arrays.get(name)
-        # NaN passes through both, and no copy is made.
-        ends = () if array is None or array.size == 0 else (array.min(), array.max())
-        if array is None or array.shape != shape or array.dtype != dtype or not np.isfinite(ends).all():
-            found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise DamageError(f"{name} must be finite {dtype} {shape}, found {found}")
 
 
 def _check_marker(marker: Path) -> None:
@@ -395,25 +378,7 @@ def _check_marker(marker: Path) -> None:
 
 def _is_sound(path: Path, shapes: Shapes | None = None) -> bool:
     try:
-        _check_shapes(read_entry(path).arrays, shapes or {})
+        check_shapes(read_entry(path).arrays, shapes or {})
     except (DamageError, FileNotFoundError):
         return False
     return True
-
-
-def _left_over(path: Path) -> bool:
-    if time.time() - path.lstat().st_mtime > _ABANDONED:
-        return True
-    match = _TEMPORARY_NAME.fullmatch(path.name)
-    if match is None:  # nobody writes under such a name
-        return True
-    # Only on its own machine does a process number say anything, and only under POSIX does signal 0 just ask.
-    if match[1] != socket.gethostname() or os.name != "posix":
-        return False
-    try:
-        os.kill(int(match[2]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # somebody else's, alive
-        pass
-    return False

@@ -275,7 +275,7 @@ def _data(action, output, shape, kinds, rng):
 
 
 @st.composite
-def experiments(draw, architectures=None, kinds=KINDS, compiled=True, convolutional=False):
+def experiments(draw, architectures=None, compiled=True, convolutional=False):
     """Everything at random: from one fresh sample without a group to six of all kinds."""
     seed = draw(st.integers(0, 2**16))
     rng = np.random.default_rng(seed)
@@ -293,5 +293,5 @@ def experiments(draw, architectures=None, kinds=KINDS, compiled=True, convolutio
         by_library = compiled and architectures is None and draw(st.booleans())
         network = COMPILED if by_library else draw(networks() if architectures is None else architectures)
     output = OUTPUTS[draw(st.sampled_from(tuple(OUTPUTS)))](action.group, rng)
-    data = tuple(draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=6)))
+    data = tuple(draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=6)))
     return Experiment(network, action, output, *_data(action, output, shape, data, rng), seed, data, by_library)

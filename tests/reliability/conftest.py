@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from reliability.program import CORNERS
-from reliability.trials import FULL, TALLY, Zygote
+from reliability.trials import FULL, TALLY, Case, Zygote
 
 
 @pytest.fixture(scope="session")
@@ -22,28 +22,24 @@ def store(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(zygote, tmp_path_factory):
-    """A finished store, and its run."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "store"
-    zygote.run(folder)  # the files of the system's cache
-    shutil.rmtree(folder)
-    outcome = zygote.run(folder, hooks={"count_moments": {}})
-    assert (outcome.status, outcome.log, outcome.warned, outcome.trace) == (0, "", [], "")
-    assert sorted(outcome.computed) == sorted(CORNERS)
-    return folder, outcome
-
-
-@pytest.fixture(scope="session")
-def reference(undisturbed):
-    """The bits of the undisturbed run."""
-    return undisturbed[1].result
+def cases(zygote, tmp_path_factory):
+    """Both ways to solve, of which trials take turns."""
+    found = []
+    for solver in ("dense", "krylov"):
+        folder = tmp_path_factory.mktemp("undisturbed") / "store"
+        zygote.run(folder, how={"solver": solver})  # the files of the system's cache
+        shutil.rmtree(folder)
+        outcome = zygote.run(folder, how={"solver": solver}, hooks={"count_moments": {}})
+        assert (outcome.status, outcome.log, outcome.warned, outcome.trace) == (0, "", [], "")
+        assert sorted(outcome.computed) == sorted(CORNERS)
+        found.append(Case(solver, folder, outcome))
+    return found
 
 
 @pytest.fixture
-def copy(undisturbed, store):
-    """A finished store of one's own."""
-    shutil.copytree(undisturbed[0], store)
-    return store
+def case(cases, request):
+    """That of the trial's seed; the eigendecomposition where there is none."""
+    return cases[request.node.callspec.params.get("seed", 0) % 2 if hasattr(request.node, "callspec") else 0]
 
 
 def pytest_terminal_summary(terminalreporter):

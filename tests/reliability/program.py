@@ -14,7 +14,6 @@ from reliability import hooks
 import haarflow as hf
 from haarflow import groups
 from haarflow.kernels import Store, gram_tiles
-from haarflow.kernels.distributed import Cluster
 from haarflow.kernels.gram_tiles import GramProblem
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.tile_store import TileStore
@@ -54,28 +53,28 @@ def use_small_tiles():
     gram_tiles._LARGEST_SIDE = SIDE
 
 
-def answer(store, solver="dense", covariance=True, executor=None):
-    """The bytes of mean, and of variance where a covariance is asked for."""
+def answer(store, solver="dense", executor=None):
+    """The bytes of the mean, and of the variance, which only eigendecompositions give."""
     x, y, x_test = problem()
+    dense = solver == "dense"
     ensemble = hf.DeepEnsemble(Relu(), action=_ACTION, solver=solver, store=store, executor=executor)
-    law = ensemble.fit(x, y, covariance=covariance).predict(x_test, TIMES, "diagonal" if covariance else None)
-    return law.mean.tobytes() + (law.variance.tobytes() if covariance else b"")
+    law = ensemble.fit(x, y, covariance=dense).predict(x_test, TIMES, "diagonal" if dense else None)
+    return law.mean.tobytes() + (law.variance.tobytes() if dense else b"")
 
 
-def products(store, count=12, executor=None):
+def products(store, count=12):
     """The bytes of repeated products with blocks whose tiles are read from the store each time, as Krylov's are."""
     x, y, _ = problem()
     gram = GramProblem(Relu(), _ACTION, x, tuple(groups.irreps(_ACTION.group)))
     tiles = TileStore(gram, Store(store), {"of": "products"})
-    cluster = Cluster(executor, tiles) if executor else None
     found = b""
-    for _ in cluster.make_all() if cluster else tiles.tiles():
+    for _ in tiles.tiles():
         pass
     for i, irrep in enumerate(gram.irreps):
         block = TiledBlock(gram, i, lambda corner, buffer, i=i: tiles.block(corner, i, buffer))
         v = np.repeat(y, irrep.dim, axis=0)
         for _ in range(count):
-            v = cluster.product(i, v) if cluster else block.product(v)
+            v = block.product(v)
             v /= np.linalg.norm(v)
         found += v.tobytes()
     return found
@@ -88,15 +87,9 @@ def obey(order):
     os.dup2(log, 1)
     os.dup2(log, 2)
     use_small_tiles()
-    computed, refused = [], {}
-    compute = GramProblem.compute
-
-    def counted(self, corner, progress=None):
-        tile = compute(self, corner, progress)
-        computed.append(corner)
-        return tile
-
-    GramProblem.compute = counted
+    computed, products, refused = [], [], {}
+    GramProblem.compute = _noted(GramProblem.compute, computed)
+    TiledBlock.product = _noted(TiledBlock.product, products)
     _limit(order)
     before, result = _peak(), None
     with warnings.catch_warnings(record=True) as caught:
@@ -104,17 +97,29 @@ def obey(order):
         try:
             for name, arguments in order.get("hooks", {}).items():
                 getattr(hooks, name)(Path(order["store"]), **arguments)
-            work = {"answer": answer, "products": products}[order.get("work", "answer")]
+            work = products if order.get("work") == "products" else answer
             result = work(order["store"], **order.get("how", {})).hex()
         except Exception as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]
             refused = {"kinds": kinds, "error": str(error), "trace": traceback.format_exc()}
     told = [f"{each.category.__name__}: {each.message}" for each in caught]
-    found = {"result": result, "computed": computed, "warned": told, "peak": _peak() - before, **refused, **hooks.NOTES}
+    found = {"result": result, "computed": computed, "products": len(products), "warned": told}
+    found.update(peak=_peak() - before, **refused, **hooks.NOTES)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     Path(f"{out}.part").write_text(json.dumps(found), encoding="utf-8")
     os.replace(f"{out}.part", out)
+
+
+def _noted(method, arguments):
+    """A method that notes the first argument of each of its calls."""
+
+    def noting(self, first, *others):
+        found = method(self, first, *others)
+        arguments.append(first)
+        return found
+
+    return noting
 
 
 def _limit(order):

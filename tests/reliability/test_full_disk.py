@@ -1,10 +1,11 @@
 """A disk that is full refuses, keeps what is finished, and with room again the run goes on."""
 
 import subprocess
+from collections import Counter
 
 import numpy as np
 import pytest
-from reliability.trials import damages, finished, judge, seeds
+from reliability.trials import check_resumed, damages, finished, judge, seeds
 
 pytestmark = pytest.mark.reliability
 
@@ -34,57 +35,56 @@ def disk(tmp_path):
     subprocess.run(["umount", str(found.folder)], check=True)
 
 
-def resume(zygote, store, reference, kind):
+def resume(zygote, case, store, kind):
     """With room again, the rest alone is computed."""
-    before, spectrum = finished(store), list(store.glob("spectrum-*"))
-    outcome = zygote.run(store)
-    assert judge(kind, outcome, reference, store) == "same"
+    before = finished(store)
+    outcome = zygote.run(store, how=case.how)
+    assert judge(kind, outcome, case.result, store) == "same"
     assert outcome.warned == []
-    assert len(outcome.computed) == (0 if spectrum else 10 - len(before))
-    assert not set(outcome.computed) & before
+    check_resumed(case, before, outcome)
     assert damages(store) == []
 
 
-def fill(zygote, store, reference, kind, **order):
+def fill(zygote, case, store, kind, **order):
     """Run into the limit once, and once more: what is finished stays, and nothing else."""
+    tiles, kinds = set(), Counter()
     for _ in range(2):
-        had = finished(store) if store.exists() and list(store.iterdir()) else set()
-        verdict = judge(kind, zygote.run(store, **order), reference, store)
-        if list(store.iterdir()):
-            assert finished(store) >= had
+        outcome = zygote.run(store, how=case.how, **order)
+        assert judge(kind, outcome, case.result, store) == "StoreError"
+        if store.exists() and list(store.iterdir()):
+            had, (tiles, kinds) = (tiles, kinds), finished(store)
+            assert had[0] <= tiles
+            assert had[1] <= kinds
             assert damages(store) == []
-        else:
-            assert verdict == "StoreError"
-    return verdict
 
 
 @pytest.mark.parametrize("seed", seeds(20))
-def test_a_small_disk(zygote, disk, reference, seed):
+def test_a_small_disk(zygote, case, disk, seed):
     rng, store = np.random.default_rng([6, seed]), disk.folder
-    limit = "nr_inodes" if seed % 4 == 3 else "size"
-    room = int(rng.integers(2, 13)) if limit == "nr_inodes" else int(rng.integers(4096, 2_000_000))
-    assert disk.mount(f"remount,size={room}" if limit == "size" else f"remount,size=16m,nr_inodes={room}")
-    assert fill(zygote, store, reference, "small disk") == "StoreError"
-    assert disk.mount("remount,size=16m,nr_inodes=100")
-    resume(zygote, store, reference, "small disk")
+    if seed % 4 == 3:  # no room for names
+        assert disk.mount(f"remount,size=16m,nr_inodes={rng.integers(2, len(case.sizes) + 1)}")
+    else:
+        assert disk.mount(f"remount,size={int(rng.uniform(0.02, 0.95) * sum(case.sizes))}")
+    fill(zygote, case, store, "small disk")
+    assert disk.mount("remount,size=16m,nr_inodes=1000")
+    resume(zygote, case, store, "small disk")
 
 
-@pytest.mark.parametrize("seed", seeds(10))
-def test_a_disk_that_others_fill(zygote, disk, reference, seed):
+@pytest.mark.parametrize("seed", seeds(20))
+def test_a_disk_that_others_fill(zygote, case, disk, seed):
     rng, store = np.random.default_rng([7, seed]), disk.folder / "store"
     other = disk.folder / "other"
     assert disk.mount("remount,size=4m")
-    other.write_bytes(bytes(int(rng.integers(2_200_000, 2**22 + 1))))
-    fill(zygote, store, reference, "disk that others fill")
+    other.write_bytes(bytes(2**22 - int(rng.uniform(0, 0.95) * sum(case.sizes))))
+    fill(zygote, case, store, "disk that others fill")
     other.unlink()
-    resume(zygote, store, reference, "disk that others fill")
+    resume(zygote, case, store, "disk that others fill")
 
 
 @pytest.mark.parametrize("seed", seeds(20))
-def test_a_limit_on_files(zygote, store, reference, seed):
+def test_a_limit_on_files(zygote, case, store, seed):
     """Without root: no file may be larger."""
-    limit = int(np.random.default_rng([8, seed]).integers(0, 120_000)) if seed else 300_000
+    rng = np.random.default_rng([8, seed])
     store.mkdir()
-    assert fill(zygote, store, reference, "limit on files", file_size=limit) == "StoreError"
-    if list(store.iterdir()):
-        resume(zygote, store, reference, "limit on files")
+    fill(zygote, case, store, "limit on files", file_size=int(rng.choice(case.sizes)) - 1)
+    resume(zygote, case, store, "limit on files")

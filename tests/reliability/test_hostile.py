@@ -16,10 +16,10 @@ MEMORY = 2**30
 PEAK = 2**27
 
 
-def check(zygote, store, reference, path, kind):
+def check(zygote, store, case, path, kind):
     """The forged tile, and no other, is computed again, with a warning that names it."""
     outcome = zygote.run(store, memory=MEMORY)
-    assert judge(kind, outcome, reference, store) == "same"
+    assert judge(kind, outcome, case.result, store) == "same"
     assert [path.name in text for text in outcome.warned] == [True]
     assert outcome.computed == ((0, 1),)
     assert outcome.peak < PEAK
@@ -35,23 +35,23 @@ def forgeable(copy):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_hdf5(zygote, forgeable, reference, name):
+def test_hostile_hdf5(zygote, forgeable, case, name):
     path, key, arrays = tile(forgeable)
     with contextlib.chdir(forgeable):
         forged = put_content(path, build(key, arrays, HOSTILE[name]))
-    check(zygote, forgeable, reference, forged, "hostile HDF5")
+    check(zygote, forgeable, case, forged, "hostile HDF5")
 
 
-def test_what_hostile_files_are_compared_with_is_read(zygote, forgeable, reference):
+def test_what_hostile_files_are_compared_with_is_read(zygote, forgeable, case):
     path, key, arrays = tile(forgeable)
     put_content(path, build(key, arrays, lambda file: None))
     outcome = zygote.run(forgeable, memory=MEMORY)
-    assert judge("hostile HDF5", outcome, reference, forgeable) == "same"
+    assert judge("hostile HDF5", outcome, case.result, forgeable) == "same"
     assert (outcome.computed, outcome.warned) == ((), [])
 
 
 @pytest.mark.parametrize("seed", seeds(100))
-def test_sizes_that_are_written_over(zygote, forgeable, reference, seed):
+def test_sizes_that_are_written_over(zygote, forgeable, case, seed):
     """Sizes and addresses in HDF5's own structures, of which the old format has no checksums."""
     rng = np.random.default_rng([9, seed])
     path, key, arrays = tile(forgeable)
@@ -71,7 +71,7 @@ def test_sizes_that_are_written_over(zygote, forgeable, reference, seed):
     put_content(path, bytes(content))
     outcome = zygote.run(forgeable, memory=MEMORY)
     # A forged address leads to other numbers of the same file, which are believed if they are finite.
-    judge("forged sizes", outcome, outcome.result or reference, forgeable)
+    judge("forged sizes", outcome, outcome.result or case.result, forgeable)
     assert outcome.peak < PEAK
 
 
@@ -93,25 +93,25 @@ DISAGREEING = {
 
 
 @pytest.mark.parametrize("name", DISAGREEING)
-def test_arrays_that_disagree_with_the_key(zygote, forgeable, reference, name):
+def test_arrays_that_disagree_with_the_key(zygote, forgeable, case, name):
     path, key, arrays = tile(forgeable)
     path.unlink()
     Store(forgeable).put("gram", key, DISAGREEING[name](arrays))
     (forged,) = forgeable.glob(f"gram-{path.name.split('-')[1]}-*")
-    check(zygote, forgeable, reference, forged, "metadata that disagree")
+    check(zygote, forgeable, case, forged, "metadata that disagree")
 
 
 @pytest.mark.parametrize("field", ["samples", "side", "row", "dtype", "data"])
-def test_a_key_that_disagrees_with_the_name(zygote, forgeable, reference, field):
+def test_a_key_that_disagrees_with_the_name(zygote, forgeable, case, field):
     path, key, arrays = tile(forgeable)
     forged = put_content(path, build({**key, field: 7}, arrays, lambda file: None))
-    check(zygote, forgeable, reference, forged, "metadata that disagree")
+    check(zygote, forgeable, case, forged, "metadata that disagree")
 
 
-def test_a_kind_that_disagrees_with_the_name(zygote, forgeable, reference):
+def test_a_kind_that_disagrees_with_the_name(zygote, forgeable, case):
     path, key, arrays = tile(forgeable)
     Store(forgeable).put("spectrum", key, arrays)
     (other,) = forgeable.glob("spectrum-*")
     path.unlink()
     forged = other.rename(other.with_name(other.name.replace("spectrum", "gram")))
-    check(zygote, forgeable, reference, forged, "metadata that disagree")
+    check(zygote, forgeable, case, forged, "metadata that disagree")

@@ -6,6 +6,7 @@ else is a failure: a wrong number, a process that hangs or crashes, an error of 
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+
+from reliability.program import CORNERS
 
 from haarflow.kernels import Store
 
@@ -39,6 +42,7 @@ class Outcome:
     seconds: float
     result: str | None = None
     computed: tuple = ()
+    products: int = 0
     warned: tuple = ()
     kinds: tuple = ()
     error: str = ""
@@ -141,10 +145,51 @@ def _verdict(outcome, reference, store):
     return "StoreError", None
 
 
+@dataclass(frozen=True)
+class Case:
+    """One way to solve, a finished store of it, and the undisturbed run."""
+
+    solver: str
+    store: Path
+    outcome: Outcome
+
+    @property
+    def how(self):
+        """What its runs are told."""
+        return {"solver": self.solver}
+
+    @property
+    def result(self):
+        """The bits that every run must give."""
+        return self.outcome.result
+
+    @property
+    def sizes(self):
+        """Bytes of the finished store's files."""
+        return sorted(path.stat().st_size for path in self.store.iterdir())
+
+    def copy(self, store):
+        """A finished store to be spoiled."""
+        shutil.copytree(self.store, store)
+        return store
+
+
 def finished(store):
-    """Which tiles a store has that are sound."""
-    sound = (entry for entry, damage in Store(store, create=False).check() if damage is None)
-    return {(entry.key["row"], entry.key["column"]) for entry in sound if entry.kind == "gram"}
+    """Which tiles a store has that are sound, and how many other entries of each kind."""
+    if not (store / "haarflow-store.json").exists():
+        return set(), Counter()
+    sound = [entry for entry, damage in Store(store, create=False).check() if damage is None]
+    tiles = {(entry.key["row"], entry.key["column"]) for entry in sound if entry.kind == "gram"}
+    return tiles, Counter(entry.kind for entry in sound)
+
+
+def check_resumed(case, before, outcome):
+    """A run did again nothing that was finished before."""
+    tiles, kinds = before
+    needed = set() if kinds["spectrum"] else set(CORNERS) - tiles
+    assert sorted(outcome.computed) == sorted(needed)
+    # The first entry of a Krylov space are the labels.
+    assert outcome.products == case.outcome.products - max(kinds["krylov"] - 1, 0)
 
 
 def damages(store):
