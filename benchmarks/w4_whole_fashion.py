@@ -113,7 +113,7 @@ def main():
     parser.add_argument("--test", type=int, default=10_000, help="test images")
     parser.add_argument("--store", default="w4-store", help="folder of tiles and Krylov spaces")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
-    parser.add_argument("--ridge", type=float, default=1e-3, help="in units of the mean Theta(x, x)")
+    parser.add_argument("--ridge", type=float, default=0.1, help="in units of the mean Theta(x, x)")
     parser.add_argument("--tolerance", type=float, default=1e-3, help="relative error of the coefficients")
     parser.add_argument("--no-plain", action="store_true", help="leave the un-augmented ensemble out")
     parser.add_argument("--json", help="where results are written")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from haarflow.bench import Options, Row
@@ -189,7 +190,9 @@ def store_ls(path: _StorePath) -> None:
         size = f"{sum(part.bytes for part in parts) / 1e6:.1f} MB"
         samples, dtype, architecture = (str(key.get(name, "")) for name in ("samples", "dtype", "architecture"))
         made = max(part.created for part in parts)
-        table.add_row(parts[0].kind, samples, dtype, _count(parts), size, made, architecture)
+        # Texts of a file that may be a stranger's: shown, not interpreted.
+        cells = (parts[0].kind, samples, dtype, _count(parts), size, made, architecture)
+        table.add_row(*(Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in cells))
     Console().print(table)
 
 
@@ -205,7 +208,8 @@ def _count(parts: "Sequence[Entry]") -> str:
     if not (isinstance(samples, int) and isinstance(side, int) and samples > 0 and side > 0):
         return str(len(parts))
     along = -(-samples // side)
-    return f"{len(parts)} of {along * (along + 1) // 2}"
+    there = {(str((part.key or {}).get("row")), str((part.key or {}).get("column"))) for part in parts}
+    return f"{len(there)} of {along * (along + 1) // 2}"
 
 
 @store_app.command("check")
@@ -236,12 +240,19 @@ def store_prune(
     path: _StorePath,
     kind: Annotated[str | None, typer.Option(help='Only this kind: "gram", "spectrum" or "krylov".')] = None,
     damaged: Annotated[bool, typer.Option(help="Only damaged entries and left-over temporary files.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
 ) -> None:
-    """Remove entries."""
-    from haarflow.kernels import Store
+    """Remove entries: of a kind, damaged ones, or all."""
+    from haarflow.kernels import Store, StoreError
 
-    for removed in _open(Store, path).prune(kind=kind, damaged=damaged):
-        Console().print(f"removed {removed}", markup=False, soft_wrap=True)
+    if kind is None and not damaged and not everything:
+        raise typer.BadParameter("say what to remove: --damaged, --kind or --all")
+    try:
+        for removed in _open(Store, path).prune(kind=kind, damaged=damaged):
+            Console().print(f"removed {removed}", markup=False, soft_wrap=True)
+    except StoreError as error:
+        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
 
 
 def _open(store: type, path: Path):  # type: ignore[no-untyped-def]  # the class is imported late

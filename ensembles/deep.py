@@ -1,6 +1,7 @@
 """DeepEnsemble: what an infinitely wide ensemble predicts after training with full augmentation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ __all__ = ["DeepEnsemble"]
 
 _LOSSES = ("mean", "sum")
 _SOLVERS = ("auto", "dense", "krylov")
-_NO_COVARIANCE = 'solver must be "dense" for covariances and members, found {!r}, which learns the labels alone'
+_NO_COVARIANCE = 'solver must be "dense" for covariances and members, found {}, which learns the labels alone'
 # Kernels hold squares of the samples and products of such squares.
 _LARGEST = {"float64": 1e70, "float32": 1e8}
 
@@ -192,10 +193,11 @@ class DeepEnsemble:
         latest is a lower bound.
         """
         fitted = self._trained("timescales")
-        blocks = [
+        blocks = tuple(
             block.begun(labels) if isinstance(block, KrylovBlock) else block
             for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
-        ]
+        )
+        self._fitted = replace(fitted, spectra=blocks)
         return solvers.timescales(blocks, fitted.rate, fitted.ridge)
 
     @property
@@ -247,7 +249,7 @@ class DeepEnsemble:
         warn_of_cuts(law.times, law.cut, self._kernel.dtype)
         warn_of_truncation(law)
         if isinstance(self._fitted.spectra[0], KrylovBlock):
-            warn_of_error(law.times, law.error, self._fitted.spectra[0].how.tolerance)
+            warn_of_error(law.times, law.error, self._fitted.spectra[0].how.tolerance, self._kernel.dtype)
         return law
 
     def sample(self, x_test: Any, times: Any, members: int, seed: int, coupled: bool = False) -> np.ndarray:
@@ -309,7 +311,8 @@ class DeepEnsemble:
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:
                 if self.solver == "krylov":
-                    raise ValueError(_NO_COVARIANCE.format(self._means.solver))
+                    found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver
+                    raise ValueError(_NO_COVARIANCE.format(found))
                 fitted = self._fitted = with_covariance(self._kernel, fitted, self._means, progress)
             law, drawn, self._fitted = evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
         return law, drawn
@@ -353,6 +356,9 @@ class DeepEnsemble:
         check_room("times", shape, "[times, test points, outputs, ...]")
         out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
         warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), self._kernel.dtype)
+        for block, each in zip(self._fitted.spectra, learnt, strict=True):
+            if isinstance(block, KrylovBlock):
+                warn_of_error(times, each.error, block.how.tolerance, self._kernel.dtype)
         return out
 
     def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:
@@ -362,7 +368,8 @@ class DeepEnsemble:
         check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
         if self.solver == "krylov":
             rows = max(block.rows for block in fitted.spectra)
-            check_room("times", (len(times), rows, fitted.problem.y.shape[1]), "[times, samples, outputs]")
+            # The coefficients, and a copy of them in the order of a matrix product.
+            check_room("times", (2, len(times), rows, fitted.problem.y.shape[1]), "[2, times, samples, outputs]")
         return fitted, times, x_test
 
     def _trained(self, name: str) -> Fitted:

@@ -1,5 +1,6 @@
 """A block that is only multiplied with: its Krylov space, grown for the times asked for, and kept in a store."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -9,7 +10,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
-from haarflow.kernels import Store, digest_array
+from haarflow.kernels import Store, StoreWarning, digest_array
+from haarflow.kernels.entry import DamageError, check_shapes
 from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["KrylovBlock", "KrylovSolution", "Steps"]
@@ -35,13 +37,27 @@ class Steps:
 
     def pieces(self, labels: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield what is kept, step by step, up to the first that is missing or the dimension `most`."""
-        dimension, last = 0, None
+        dimension, width, last = 0, labels.shape[1], None
         for step in count():
             kept = self.store.get("krylov", self.key_of(labels, step, last))
-            if kept is None or {"block", "column"} - kept.keys() or dimension > most:
+            if kept is None or dimension > most:
                 return
-            last = kept["block"]
-            dimension += last.shape[-1]
+            # How many columns a block has is seen only when it is made, and at most as many as the one before.
+            found = kept["block"].shape[-1] if kept.get("block", np.empty(())).ndim == 2 else width
+            column = (found, width) if step == 0 else (dimension + found, width)
+            try:
+                check_shapes(
+                    kept, {"block": ((len(labels), min(found, width)), "float64"), "column": (column, "float64")}
+                )
+            except DamageError as damage:
+                warnings.warn(
+                    f"step {step} of a Krylov space in {self.store.path} is computed again: {damage}",
+                    StoreWarning,
+                    stacklevel=2,
+                )
+                return
+            last, width = kept["block"], found
+            dimension += found
             yield last, kept["column"]
 
     def key_of(self, labels: np.ndarray, step: int, last: np.ndarray | None) -> dict[str, Any]:
@@ -114,6 +130,8 @@ class KrylovBlock:
         Where the space is kept.
     space : KrylovSpace or None
         As far as it has grown.
+    answered : tuple or None
+        What was asked for last, and the solution: t = inf may have taken as many products as the space.
     """
 
     rows: int
@@ -125,6 +143,7 @@ class KrylovBlock:
     how: solvers.Krylov
     steps: Steps | None
     space: solvers.KrylovSpace | None = None
+    answered: tuple[Any, KrylovSolution] | None = None
 
     def solve(
         self,
@@ -136,6 +155,9 @@ class KrylovBlock:
         progress: Progress | None = None,
     ) -> tuple["KrylovBlock", KrylovSolution]:
         """Filter labels [N, k] at all times; return the block with its space as it has grown, and the solution."""
+        asked = (digest_array(labels), filter, times.tobytes(), rate, ridge)
+        if self.answered is not None and self.answered[0] == asked:
+            return self, self.answered[1]
         reduced = self._reduced(labels)
         space = self._begun(reduced)
         keep = None
@@ -157,7 +179,8 @@ class KrylovBlock:
             progress=progress,
         )
         alpha = found.alpha if self.basis is None else np.stack([self.basis @ each for each in found.alpha])
-        return replace(self, space=found.space), KrylovSolution(alpha, found.cut, found.error, found.unresolved)
+        solution = KrylovSolution(alpha, found.cut, found.error, found.unresolved)
+        return replace(self, space=found.space, answered=(asked, solution)), solution
 
     def resolved(self, ridge: float) -> np.ndarray:
         """Return the Ritz values above rounding, ridge included; the largest modes are the first to be found."""
@@ -172,7 +195,7 @@ class KrylovBlock:
         space = self._begun(reduced)
         if space is None:
             space = solvers.start_space(reduced)
-        while space.steps < _FEW_STEPS and not space.exhausted:
+        while space.steps < _FEW_STEPS and not space.exhausted and space.dimension < self.how.dimension:
             space = solvers.grow(space, self._product)
         return replace(self, space=space)
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +36,7 @@ class ResolutionWarning(UserWarning):
 
 
 class ConvergenceWarning(UserWarning):
-    """A Krylov space reached its largest dimension before its tolerance."""
+    """A Krylov space reached its largest dimension, or rounding, before its tolerance."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Law:
     unresolved : int
         Modes of the Gram matrix's blocks whose eigenvalue lies below its rounding, each counted once.
     cut : array [T]
-        How many of them were left out at each time; where it is 0, nothing was.
+        How many of them were left out at each time; where it is 0, nothing was. Of a Krylov space, its Ritz values.
     variance : array [T, m] or None
         Sigma_t(x, x) of every output, where it was asked for.
     covariance : array [T, m, m] or None
@@ -64,8 +64,8 @@ class Law:
         Under a compact group, the largest part of the two highest degrees in a variance, relative to K(x, x); the
         nodes' own error is not in it.
     error : array [T] or None
-        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y, the largest over the
-        blocks; None where eigendecompositions make it rounding.
+        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y in Frobenius norm, the
+        largest over the blocks; means are mostly known better. None where eigendecompositions make it rounding.
     """
 
     times: np.ndarray
@@ -151,7 +151,8 @@ def evaluate(
         del part
     variance, whole, drawn, truncation, refinement = None, None, None, None, None
     if fitted.coarse is not None:
-        rough = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress).law
+        again = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress)
+        rough, fitted = again.law, replace(fitted, coarse=again.fitted)
         size = np.maximum(np.abs(mean).max(axis=(1, 2)), np.finfo(float).tiny)
         refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
@@ -214,14 +215,18 @@ def warn_of_truncation(law: Law, stacklevel: int = 3) -> None:
         )
 
 
-def warn_of_error(times: np.ndarray, error: np.ndarray | None, tolerance: float, stacklevel: int = 3) -> None:
+def warn_of_error(
+    times: np.ndarray, error: np.ndarray | None, tolerance: float, dtype: str, stacklevel: int = 3
+) -> None:
     """Say at which times a Krylov space has not converged."""
-    if error is not None and (error > tolerance).any():
-        late = error > tolerance
+    if error is not None and not (error <= tolerance).all():
+        late = ~(error <= tolerance)
+        finer = ", float64 has less rounding" if dtype == "float32" else ""
         warnings.warn(
             f"the Krylov space has not converged to {tolerance:.0e} at {late.sum()} of {len(times)} times, the first "
             f"t = {times[late].min():.1e}: the estimated relative error of the coefficients is up to {error.max():.0e} "
-            "(Law.error); solver=solvers.Krylov(dimension=...) lets it grow, a ridge or earlier times need less",
+            f"(Law.error); a ridge or earlier times need less{finer}, and where solvers.Krylov(dimension=...) was "
+            "reached, a larger one lets it grow",
             ConvergenceWarning,
             stacklevel=stacklevel,
         )

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.kernels.analytic import KERNEL_VERSION
 from haarflow.kernels.backend import one_thread
 from haarflow.kernels.gram_tiles import Corner, GramTile
 from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.store import StoreError
 from haarflow.kernels.tile_store import TileStore
 from haarflow.kernels.tiled_block import TiledBlock
 
@@ -36,6 +38,8 @@ def check_executor(executor: Any) -> None:
         raise ValueError(f"executor must be a running client, found one that is {executor.status}")
     if getattr(executor, "asynchronous", False):
         raise ValueError("executor must be a client that is not asynchronous")
+    if not executor.scheduler_info()["workers"]:
+        raise ValueError("executor must have at least one worker, found none")
 
 
 @dataclass(frozen=True)
@@ -61,27 +65,49 @@ class Cluster:
         from distributed import as_completed
 
         check_executor(self.executor)
-        corners = self.tiles.problem.corners()
-        futures = {self.executor.submit(_make, self._everywhere(), c, pure=False): c for c in corners}
-        for done, (future, tile) in enumerate(as_completed(futures, with_results=True)):
-            yield futures[future], tile
-            if progress is not None:
-                progress("orbit Gram", done + 1, len(corners))
+        missing = list(self.tiles.problem.corners())
+        total, done = len(missing), 0
+        while missing:
+            sent = self._everywhere()
+            futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in missing}
+            for future in as_completed(futures):
+                if _lost(future):
+                    continue
+                corner, tile = futures[future], future.result()
+                if done == 0 and self.tiles.find(corner) is None:
+                    raise StoreError(
+                        "store must be a folder that all workers see: a worker has made a tile, and "
+                        f"{self.tiles.store.path} does not hold it"
+                    )
+                missing.remove(corner)
+                done += 1
+                yield corner, tile
+                if progress is not None:
+                    progress("orbit Gram", done, total)
+            self._forget(missing)
 
     def product(self, irrep: int, v: np.ndarray) -> np.ndarray:
         """Multiply vectors [n d, p] with one block: `TiledBlock.product`, a column of tiles a task."""
         check_executor(self.executor)
         columns = self.tiles.problem.columns()
-        vectors = self.executor.scatter(np.ascontiguousarray(v), broadcast=True, hash=False)
-        futures = [
-            self.executor.submit(_multiply, self._everywhere(), irrep, some, vectors, pure=False)
-            # The longest first; sums are made in order of the columns.
-            for some in reversed(columns)
-        ]
+        parts: dict[int, np.ndarray] = {}
+        while len(parts) < len(columns):
+            sent = self._everywhere()
+            vectors = self.executor.scatter(np.ascontiguousarray(v), broadcast=True, hash=False)
+            futures = {
+                j: self.executor.submit(_multiply, sent, _version(self.tiles), irrep, columns[j], vectors, pure=False)
+                # The longest first.
+                for j in reversed(range(len(columns)))
+                if j not in parts
+            }
+            for j, future in futures.items():
+                future.exception()  # waits
+                if not _lost(future):
+                    parts[j] = future.result()
+            self._forget([j for j in futures if j not in parts])
         out = np.zeros(v.shape)
-        for future in reversed(futures):
-            part = future.result()
-            out[: len(part)] += part
+        for j in range(len(columns)):  # in one order, so that bits do not depend on who was first
+            out[: len(parts[j])] += parts[j]
         return out
 
     def _everywhere(self) -> Any:
@@ -90,14 +116,43 @@ class Cluster:
             self._sent.append(self.executor.scatter(self.tiles, broadcast=True, hash=False))
         return self._sent[0]
 
+    def _forget(self, undone: list[Any]) -> None:
+        """Where all workers that held the description have died, send it anew to those that took their place."""
+        if undone:
+            self._sent.clear()
+            self.executor.wait_for_workers(1)
 
-def _make(tiles: TileStore, corner: Corner) -> GramTile:
+
+def _lost(future: Any) -> bool:
+    """Whether a task could not be run because what was sent is gone; other errors are the task's own."""
+    return future.status in ("cancelled", "lost") or (
+        future.status == "error" and type(future.exception()).__name__ in ("FutureCancelledError", "KilledWorker")
+    )
+
+
+def _version(tiles: TileStore) -> tuple[int, int]:
+    return KERNEL_VERSION, tiles.problem.side
+
+
+def _check_version(tiles: TileStore, wanted: tuple[int, int]) -> None:
+    if _version(tiles) != wanted:
+        raise ValueError(
+            f"workers must run the haarflow of this process, which has kernels of version {wanted[0]} and tiles of "
+            f"{wanted[1]} samples, found {_version(tiles)}"
+        )
+
+
+def _make(tiles: TileStore, version: tuple[int, int], corner: Corner) -> GramTile:
+    _check_version(tiles, version)
     with one_thread():
         tile = tiles.make(corner)
     return GramTile((), (), tile.row_sums, tile.column_sums, tile.diagonal)
 
 
-def _multiply(tiles: TileStore, irrep: int, corners: list[Corner], v: np.ndarray) -> np.ndarray:
+def _multiply(
+    tiles: TileStore, version: tuple[int, int], irrep: int, corners: list[Corner], v: np.ndarray
+) -> np.ndarray:
+    _check_version(tiles, version)
     block = TiledBlock(tiles.problem, irrep, lambda corner, buffer: tiles.block(corner, irrep, buffer))
     with one_thread():
         return block.multiply(corners, np.ascontiguousarray(v, tiles.problem.kernel.dtype))

@@ -6,6 +6,7 @@ import numpy as np
 
 from haarflow.groups import Action, HaarAction
 from haarflow.kernels.aligned import BlockTiles
+from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
 from haarflow.kernels.pair import KernelPair
 
@@ -16,6 +17,8 @@ Corner = tuple[int, int]
 
 # Bytes of one tile's blocks, and samples along its side: what is lost when a run is killed, and held at a time.
 _TILE_BYTES = 2**25
+# Kernel entries of a tile: some seconds, for kernels of inner products and for others.
+_CHEAP_ENTRIES, _ENTRIES = 2**28, 2**16
 _SMALLEST_SIDE, _LARGEST_SIDE = 64, 2048
 # Samples whose K(x, x) are read off one small Gram matrix.
 _DIAGONAL = 32
@@ -76,7 +79,11 @@ class GramProblem:
     def side(self) -> int:
         """Samples along the side of a tile, the same whatever their number."""
         numbers = sum(irrep.dim**2 for irrep in self.irreps) * (2 if self.nngp else 1)
-        side = (_TILE_BYTES / np.dtype(self.kernel.dtype).itemsize / numbers) ** 0.5
+        cheap = isinstance(self.kernel, AnalyticKernel) and self.kernel.of_inner_product(self.x.shape[1:])
+        entries = _CHEAP_ENTRIES if cheap else _ENTRIES
+        if isinstance(self.action, Action):
+            entries //= self.action.group.order
+        side = min(_TILE_BYTES / np.dtype(self.kernel.dtype).itemsize / numbers, entries) ** 0.5
         return int(min(_LARGEST_SIDE, max(_SMALLEST_SIDE, 1 << int(np.log2(side)))))
 
     def corners(self) -> list[Corner]:

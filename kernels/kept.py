@@ -56,9 +56,9 @@ class Kept:
         size = place.dtype.itemsize * int(np.prod(place.shape))
         raw = np.empty(size, np.uint8) if buffer is None else buffer[:size]
         try:
+            self._check(os.stat(self.path))  # before it is opened: a pipe in its place would block
             with open(self.path, "rb", buffering=0) as file:
-                if signature_of(os.fstat(file.fileno())) != self.signature:
-                    raise DamageError("it was changed since it was verified")
+                self._check(os.fstat(file.fileno()))
                 file.seek(place.offset)
                 view, done = memoryview(raw), 0
                 while done < size:
@@ -69,3 +69,7 @@ class Kept:
         except OSError as error:
             raise DamageError(f"it cannot be read: {error}") from error
         return raw.view(place.dtype).reshape(place.shape)
+
+    def _check(self, status: os.stat_result) -> None:
+        if signature_of(status) != self.signature:
+            raise DamageError("it was changed since it was verified")

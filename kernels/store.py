@@ -199,7 +199,11 @@ class Store:
 
     def _paths(self, start: str) -> list[Path]:
         # Not glob: among 100,000 files that takes ten times as long.
-        with os.scandir(self.path) as files:
+        try:
+            files = os.scandir(self.path)
+        except OSError as error:
+            raise StoreError(f"store {self.path} cannot be read: {error}") from error
+        with files:
             names = sorted(f.name for f in files if f.name.startswith(f"{start}-") and f.name.endswith(".h5"))
         return [self.path / name for name in names]
 

@@ -58,7 +58,8 @@ class TileStore:
         Processes that share a store begin at different tiles, and then meet what the others have done.
         """
         corners = self.problem.corners()
-        start = os.getpid() * 7919 % len(corners)
+        # Not the process number alone: in containers many have the same.
+        start = int.from_bytes(os.urandom(4), "big") % len(corners)
         for done, corner in enumerate(corners[start:] + corners[:start]):
             yield corner, self.make(corner, progress if len(corners) == 1 else None)
             if progress is not None and len(corners) > 1:

@@ -10,13 +10,13 @@ from haarflow.solvers.filters import Filter
 from haarflow.solvers.krylov_space import KrylovSpace
 from haarflow.solvers.resolution import resolved_phi, ridged, too_late
 
-__all__ = ["Estimate", "Ritz"]
+__all__ = ["WORST", "Estimate", "Ritz"]
 
 _EPS = float(np.finfo(float).eps)
 
 # Between the likely and the worst answer, as a power, and how far above the likely one at most: on 14 spectra, three
 # numbers of outputs and all stages of growing this is the least that is not a tenth too low (docs/krylov.md).
-_WORST, _MOST = 0.6, 1000.0
+WORST, _MOST = 0.6, 1000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,20 +117,22 @@ class Ritz:
         Notes
         -----
         The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and a divided difference of phi_t is within a
-        factor 2 of -phi phi, so the error is about phi_t(A) V_{m+1} r(t). Where V_{m+1} lies is not known. The
-        likely answer: where the last blocks lie on the Ritz values. The worst: on the smallest known one. The
-        estimate is 3 likely^0.4 worst^0.6, and at most 30: by then nothing is known.
+        factor 2 of -phi phi (`_swing` times that under momentum), so the error is about phi_t(A) V_{m+1} r(t).
+        Where V_{m+1} lies is not known. The likely answer: where the last blocks lie on the Ritz values. The
+        worst: on the smallest known one. The estimate is 3 likely^0.4 worst^0.6, and at most 6: by then nothing
+        is known.
         Cost: d^2 (T + 2 k) operations for dimension d. Derivation: docs/krylov.md.
         """
-        phi = self.phi(filter, times, rate, ridge)
+        phi, unresolved = self.phi(filter, times, rate, ridge), self.unresolved(ridge)
         largest = phi.max(axis=1, initial=0.0)
         unit = phi / np.where(largest > 0, largest, 1.0)[:, None]  # squares would overflow
         square, labels = _squares(unit), np.sum(_squares(self._labels / self._label_norm), axis=1)
         norm = np.sqrt(square @ labels)
         exact = norm == 0
         with np.errstate(all="ignore"):
-            growing = largest * self._galerkin(unit, square, self.unresolved(ridge)) / norm
-            growing = 3 * growing / (1 + growing / 10) + self._unknown(filter, times, rate, ridge, phi) / norm
+            largest = largest * _swing(ridged(self.values, ridge)[~unresolved], phi[:, ~unresolved])
+            growing = largest * self._galerkin(unit, square, unresolved) / norm
+            growing = 3 * growing / (1 + growing / 2) + self._unknown(filter, times, rate, ridge, phi) / norm
             rounding = 2 * largest * self._floor(square, labels, ridge) / norm + 10 * _EPS
         return Estimate(np.where(exact, 0.0, growing), np.where(exact, 0.0, rounding))
 
@@ -162,7 +164,7 @@ class Ritz:
             spread[:, unresolved] = np.minimum(spread[:, unresolved], outside)
         likely = np.sqrt(np.max(square @ spread.T, axis=1, initial=0.0))
         worst = np.maximum(unit[:, ~unresolved].max(axis=1, initial=0.0), likely)
-        return residual * np.minimum(likely ** (1 - _WORST) * worst**_WORST, _MOST * likely)
+        return residual * np.minimum(likely ** (1 - WORST) * worst**WORST, _MOST * likely)
 
     def _floor(self, square: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:
         """Random noise of size |E v| in each entry of the projection, carried to first order through the filter."""
@@ -186,6 +188,16 @@ class Ritz:
         largest = phi.max(axis=1, initial=0.0)
         labels = np.linalg.norm(self._labels[unresolved] / self._label_norm, axis=1)
         return np.linalg.norm((changed - followed) / np.where(largest > 0, largest, 1.0)[:, None] * labels, axis=1)
+
+
+def _swing(values: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """Return [T]: how far divided differences of phi exceed phi phi, as they do where momentum swings; at least 1."""
+    envelope = np.maximum.accumulate(np.abs(phi)[:, ::-1], axis=1)[:, ::-1]
+    gaps = np.diff(values)
+    apart = gaps > 1e-6 * np.abs(values[1:])
+    with np.errstate(all="ignore"):
+        steep = np.abs(np.diff(phi, axis=1)) / envelope[:, 1:] / envelope[:, :-1] / gaps
+    return np.max(np.where(apart & np.isfinite(steep), steep, 0.0), axis=1, initial=1.0)
 
 
 def _squares(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from haarflow.solvers.error_estimates import WORST
 from haarflow.solvers.krylov_space import KrylovSpace, Product
 
 __all__ = ["Nystroem", "PreconditionedSolve", "conjugate_gradients", "nystroem", "nystroem_from_space"]
@@ -180,7 +181,7 @@ def conjugate_gradients(
     Notes
     -----
     The error is (A + ridge)^-1 R for the residual R; A is known on the approximation's range and lies between
-    0 and a typical `rest` on its complement. The estimate is 3 times the geometric mean of the two answers.
+    0 and a typical `rest` on its complement. The estimate lies between the two answers as in the Krylov space.
     Columns keep their own step lengths. The residual is computed anew before an answer is believed.
     """
     spent = done = 0
@@ -236,7 +237,6 @@ def _error(
     likely: np.ndarray | None = None,
 ) -> float:
     likely = approximation.solve(residual, ridge, approximation.rest) if likely is None else likely
-    worst = approximation.solve(residual, ridge, 0.0)
-    small = float(np.linalg.norm(likely))
-    reached = max(float(np.linalg.norm(solution)), small)
-    return 3 * float(np.sqrt(small * np.linalg.norm(worst))) / reached if reached > 0 else 0.0
+    sizes = [float(np.linalg.norm(part)) for part in (likely, approximation.solve(residual, ridge, 0.0), solution)]
+    reached = max(sizes[0], sizes[2])
+    return 5 * sizes[0] ** (1 - WORST) * sizes[1] ** WORST / reached if reached > 0 else 0.0

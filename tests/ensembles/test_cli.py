@@ -100,6 +100,10 @@ def test_store_commands(tmp_path):
     assert path.name in checked.output.replace("\n", "")
     assert call("store", "prune", store.path, "--damaged").output.count("removed") == 1
     assert call("store", "prune", store.path, "--kind", "spectrum").output.count("removed") == 1
+    assert call("store", "prune", store.path).exit_code == 2  # nobody means everything by saying nothing
+    store.put("gram", {"architecture": "[/red] \x1b[31m", "samples": 1}, {"block": np.eye(1)})
+    assert "[/red] ?[31m" in call("store", "ls", store.path).output
+    assert call("store", "prune", store.path, "--all").output.count("removed") == 1
     missing = call("store", "ls", tmp_path / "nowhere")
     assert missing.exit_code == 2
     assert "nowhere" in missing.output.replace("\n", "")

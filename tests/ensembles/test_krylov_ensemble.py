@@ -6,6 +6,7 @@ import pytest
 import haarflow as hf
 from haarflow import fitting, groups, kernels, solvers
 from haarflow.kernels import gram_tiles
+from haarflow.learning import learn
 
 NETWORK = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
 TIMES = [0, 1e1, 1e3, 1e5, np.inf]
@@ -87,6 +88,15 @@ def test_the_estimate_bounds_the_error():
     how = solvers.Krylov(tolerance=1e-2)
     ensemble = hf.DeepEnsemble(NETWORK, solver=how, ridge=1e-2).fit(x, y)
     law = ensemble.predict(x_test, TIMES)
+    kernel = kernels.analytic(NETWORK)
+    gram = kernel(x).ntk
+    values, vectors = np.linalg.eigh(gram + 1e-2 * np.trace(gram) / len(gram) * np.eye(len(gram)))
+    for t in TIMES[1:]:
+        phi = 1 / values if t == np.inf else -np.expm1(-values * t / y.size) / values
+        exact = vectors @ (phi[:, None] * (vectors.T @ y))
+        (found,) = learn(ensemble._fitted, solvers.GradientFlow(), np.array([t]))[1]
+        error = np.linalg.norm(found.coefficients()[0] - exact) / np.linalg.norm(exact)
+        assert error <= 10 * found.error[0] + 1e-14
     assert ensemble.solver == "krylov"
     assert law.error.shape == (5,)
     assert (law.error <= 1e-2).all()
@@ -165,6 +175,53 @@ def test_jacobian():
         for solver in ("dense", "krylov")
     ]
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-6 * np.abs(found[0]).max())
+
+
+@pytest.mark.parametrize("ridge", [1e-1, 1.0])
+def test_float32(ridge):
+    """What rounding leaves of the coefficients is in the estimate; the mean is known better."""
+    x, y, x_test = data()
+    exact = predictions(x, y, x_test, ridge=ridge)
+    ensemble = hf.DeepEnsemble(NETWORK, solver="krylov", dtype="float32", ridge=ridge).fit(x, y)
+    law = ensemble.predict(x_test, TIMES)
+    assert (law.error <= 1e-3).all()
+    assert np.abs(law.mean - exact).max() < 1e-4
+
+
+def test_a_jacobian_that_has_not_converged_says_so():
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(NETWORK, solver=solvers.Krylov(dimension=15)).fit(x, y)
+    with pytest.warns(hf.ConvergenceWarning, match="has not converged") as told:
+        ensemble.jacobian(x_test, 1e5)
+    assert told[0].filename == __file__
+
+
+def test_the_last_answer_is_kept(monkeypatch):
+    x, y, x_test = data()
+    ensemble = hf.DeepEnsemble(NETWORK, solver="krylov", ridge=1e-3).fit(x, y)
+    first = ensemble.predict(x_test, TIMES).mean
+    monkeypatch.setattr(solvers, "solve", None)
+    assert ensemble.predict(x_test, TIMES).mean.tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("how", ["bool", "nan", "narrow", "flat"])
+def test_steps_that_do_not_hold_what_they_should(how, tmp_path):
+    x, y, x_test = data()
+    whole = predictions(x, y, x_test, store=tmp_path, solver="krylov", ridge=1e-3)
+    store = kernels.Store(tmp_path)
+    step = next(entry for entry in store.entries() if entry.kind == "krylov" and entry.key["step"] == 2)
+    kept = store.get("krylov", step.key)
+    step.path.unlink()
+    spoilt = {
+        "bool": {**kept, "column": np.zeros(kept["column"].shape, bool)},
+        "nan": {**kept, "block": kept["block"] * np.nan},
+        "narrow": {**kept, "column": kept["column"][:-1]},
+        "flat": {**kept, "block": kept["block"].ravel()},
+    }
+    store.put("krylov", step.key, spoilt[how])
+    with pytest.warns(kernels.StoreWarning, match="step 2 of a Krylov space in .* is computed again"):
+        again = predictions(x, y, x_test, store=tmp_path, solver="krylov", ridge=1e-3)
+    assert again.tobytes() == whole.tobytes()
 
 
 def test_timescales_are_those_of_ritz_values():

@@ -1,6 +1,6 @@
 """One run on a cluster of two worker processes, of which one or both are killed meanwhile.
 
-Run as a program: work, folder, seed. Writes what came of it as JSON.
+Run as a program: solver, store, seed. Writes what came of it as JSON.
 """
 
 import json
@@ -17,8 +17,6 @@ from distributed import Client, LocalCluster, WorkerPlugin
 from reliability import hooks, program
 from reliability.program import CORNERS
 
-WORK = {"answer": program.answer, "products": program.products}
-
 
 class SmallAndSlow(WorkerPlugin):
     """What every worker is told, and each one that takes a killed one's place."""
@@ -30,17 +28,17 @@ class SmallAndSlow(WorkerPlugin):
 
 def main():
     """Run, and print what came of it."""
-    work, store, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    solver, store, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     program.use_small_tiles()
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
         client.register_plugin(SmallAndSlow())
         client.wait_for_workers(2, timeout=30)
         killed, found = [], {}
-        killer = Thread(target=_kill, args=(list(client.run(os.getpid).values()), store, work, seed, killed))
+        killer = Thread(target=_kill, args=(list(client.run(os.getpid).values()), store, solver, seed, killed))
         killer.start()
         try:
-            found["result"] = WORK[work](store, executor=client).hex()
+            found["result"] = program.answer(store, solver, client).hex()
         except Exception as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]
             found = {"kinds": kinds, "error": str(error), "trace": traceback.format_exc()}
@@ -48,16 +46,15 @@ def main():
         print(json.dumps({"killed": len(killed), **found}), flush=True)
 
 
-def _kill(workers, store, work, seed, killed):
-    """Kill a worker once some tiles are there; for every other seed the second one too, before or after the first's
-    place is taken."""
+def _kill(workers, store, solver, seed, killed):
+    """Kill a worker once some tiles are there, and in half of the trials the other one soon after it."""
     draw = random.Random(seed)
     draw.shuffle(workers)
-    tiles = draw.randrange(len(CORNERS)) if work == "answer" else len(CORNERS)
+    tiles = draw.randrange(len(CORNERS)) if solver == "dense" else len(CORNERS)
     while len(list(store.glob("gram-*"))) < tiles:
         time.sleep(0.002)
-    time.sleep(draw.random() * (0.03 if work == "answer" else 0.5))
-    for worker in workers[: 1 + seed % 2]:
+    time.sleep(draw.random() * (0.03 if solver == "dense" else 0.5))
+    for worker in workers[: 1 + seed // 2 % 2]:
         os.kill(worker, signal.SIGKILL)
         killed.append(worker)
         time.sleep(draw.choice([0, 0.1, 0.3]))

@@ -37,9 +37,23 @@ def cases(zygote, tmp_path_factory):
 
 
 @pytest.fixture
-def case(cases, request):
-    """That of the trial's seed; the eigendecomposition where there is none."""
-    return cases[request.node.callspec.params.get("seed", 0) % 2 if hasattr(request.node, "callspec") else 0]
+def case(cases, seed):
+    """The way whose turn it is."""
+    return cases[seed % 2]
+
+
+@pytest.fixture
+def dense(cases):
+    """The eigendecomposition."""
+    return cases[0]
+
+
+@pytest.fixture
+def copy(dense, store):
+    """A finished store to be spoiled, whose tiles are read."""
+    for path in dense.copy(store).glob("spectrum-*"):
+        path.unlink()
+    return store
 
 
 def pytest_terminal_summary(terminalreporter):

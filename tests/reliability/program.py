@@ -87,9 +87,9 @@ def obey(order):
     os.dup2(log, 1)
     os.dup2(log, 2)
     use_small_tiles()
-    computed, products, refused = [], [], {}
+    computed, multiplied, refused = [], [], {}
     GramProblem.compute = _noted(GramProblem.compute, computed)
-    TiledBlock.product = _noted(TiledBlock.product, products)
+    TiledBlock.product = _noted(TiledBlock.product, multiplied)
     _limit(order)
     before, result = _peak(), None
     with warnings.catch_warnings(record=True) as caught:
@@ -103,7 +103,7 @@ def obey(order):
             kinds = [kind.__name__ for kind in type(error).__mro__]
             refused = {"kinds": kinds, "error": str(error), "trace": traceback.format_exc()}
     told = [f"{each.category.__name__}: {each.message}" for each in caught]
-    found = {"result": result, "computed": computed, "products": len(products), "warned": told}
+    found = {"result": result, "computed": computed, "products": len(multiplied), "warned": told}
     found.update(peak=_peak() - before, **refused, **hooks.NOTES)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)

@@ -15,22 +15,15 @@ pytestmark = pytest.mark.reliability
 SECONDS = 90
 
 
-@pytest.fixture(scope="module")
-def multiplied(zygote, tmp_path_factory):
-    """The bits of products in one process."""
-    return zygote.run(tmp_path_factory.mktemp("multiplied") / "store", work="products").result
-
-
-@pytest.mark.parametrize("work", ["answer", "products"])
-@pytest.mark.parametrize("seed", seeds(10))
-def test_workers_are_killed(reference, multiplied, store, work, seed):
+@pytest.mark.parametrize("seed", seeds(20))
+def test_workers_are_killed(case, store, seed):
     program = "from reliability.cluster import main; main()"
-    command = [sys.executable, "-c", program, work, str(store), str(seed)]
+    command = [sys.executable, "-c", program, case.solver, str(store), str(seed)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=SECONDS, check=False)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
-    right = found.get("result") == {"answer": reference, "products": multiplied}[work]
-    TALLY[f"workers killed: {work}"]["same" if right else found.get("kinds", ["wrong number"])[0]] += 1
+    right = found.get("result") == case.result
+    TALLY["workers killed"]["same" if right else found.get("kinds", ["wrong number"])[0]] += 1
     assert found["killed"] >= 1
     assert right, found
     # Those that were killed leave temporary files.

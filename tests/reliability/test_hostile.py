@@ -16,45 +16,37 @@ MEMORY = 2**30
 PEAK = 2**27
 
 
-def check(zygote, store, case, path, kind):
+def check(zygote, store, dense, path, kind):
     """The forged tile, and no other, is computed again, with a warning that names it."""
     outcome = zygote.run(store, memory=MEMORY)
-    assert judge(kind, outcome, case.result, store) == "same"
+    assert judge(kind, outcome, dense.result, store) == "same"
     assert [path.name in text for text in outcome.warned] == [True]
     assert outcome.computed == ((0, 1),)
     assert outcome.peak < PEAK
     assert damages(store) == []
 
 
-@pytest.fixture
-def forgeable(copy):
-    """A finished store whose tiles are read."""
-    for path in copy.glob("spectrum-*"):
-        path.unlink()
-    return copy
-
-
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_hdf5(zygote, forgeable, case, name):
-    path, key, arrays = tile(forgeable)
-    with contextlib.chdir(forgeable):
+def test_hostile_hdf5(zygote, copy, dense, name):
+    path, key, arrays = tile(copy)
+    with contextlib.chdir(copy):
         forged = put_content(path, build(key, arrays, HOSTILE[name]))
-    check(zygote, forgeable, case, forged, "hostile HDF5")
+    check(zygote, copy, dense, forged, "hostile HDF5")
 
 
-def test_what_hostile_files_are_compared_with_is_read(zygote, forgeable, case):
-    path, key, arrays = tile(forgeable)
+def test_what_hostile_files_are_compared_with_is_read(zygote, copy, dense):
+    path, key, arrays = tile(copy)
     put_content(path, build(key, arrays, lambda file: None))
-    outcome = zygote.run(forgeable, memory=MEMORY)
-    assert judge("hostile HDF5", outcome, case.result, forgeable) == "same"
+    outcome = zygote.run(copy, memory=MEMORY)
+    assert judge("hostile HDF5", outcome, dense.result, copy) == "same"
     assert (outcome.computed, outcome.warned) == ((), [])
 
 
 @pytest.mark.parametrize("seed", seeds(100))
-def test_sizes_that_are_written_over(zygote, forgeable, case, seed):
+def test_sizes_that_are_written_over(zygote, copy, dense, seed):
     """Sizes and addresses in HDF5's own structures, of which the old format has no checksums."""
     rng = np.random.default_rng([9, seed])
-    path, key, arrays = tile(forgeable)
+    path, key, arrays = tile(copy)
     content = bytearray(build(key, arrays, lambda file: None))
     data = [content.find(array.tobytes()) for array in arrays.values() if array.size]
     sizes = [array.nbytes for array in arrays.values() if array.size]
@@ -69,9 +61,9 @@ def test_sizes_that_are_written_over(zygote, forgeable, case, seed):
         large = [2**63 - 1, 2**64 - 1, 2**40, 2**31, len(content), int(rng.integers(2**62)), int(rng.integers(2**16))]
         content[at : at + 8] = int(rng.choice(np.array(large, "u8"))).to_bytes(8, "little")
     put_content(path, bytes(content))
-    outcome = zygote.run(forgeable, memory=MEMORY)
+    outcome = zygote.run(copy, memory=MEMORY)
     # A forged address leads to other numbers of the same file, which are believed if they are finite.
-    judge("forged sizes", outcome, outcome.result or case.result, forgeable)
+    judge("forged sizes", outcome, outcome.result or dense.result, copy)
     assert outcome.peak < PEAK
 
 
@@ -93,25 +85,25 @@ DISAGREEING = {
 
 
 @pytest.mark.parametrize("name", DISAGREEING)
-def test_arrays_that_disagree_with_the_key(zygote, forgeable, case, name):
-    path, key, arrays = tile(forgeable)
+def test_arrays_that_disagree_with_the_key(zygote, copy, dense, name):
+    path, key, arrays = tile(copy)
     path.unlink()
-    Store(forgeable).put("gram", key, DISAGREEING[name](arrays))
-    (forged,) = forgeable.glob(f"gram-{path.name.split('-')[1]}-*")
-    check(zygote, forgeable, case, forged, "metadata that disagree")
+    Store(copy).put("gram", key, DISAGREEING[name](arrays))
+    (forged,) = copy.glob(f"gram-{path.name.split('-')[1]}-*")
+    check(zygote, copy, dense, forged, "metadata that disagree")
 
 
 @pytest.mark.parametrize("field", ["samples", "side", "row", "dtype", "data"])
-def test_a_key_that_disagrees_with_the_name(zygote, forgeable, case, field):
-    path, key, arrays = tile(forgeable)
+def test_a_key_that_disagrees_with_the_name(zygote, copy, dense, field):
+    path, key, arrays = tile(copy)
     forged = put_content(path, build({**key, field: 7}, arrays, lambda file: None))
-    check(zygote, forgeable, case, forged, "metadata that disagree")
+    check(zygote, copy, dense, forged, "metadata that disagree")
 
 
-def test_a_kind_that_disagrees_with_the_name(zygote, forgeable, case):
-    path, key, arrays = tile(forgeable)
-    Store(forgeable).put("spectrum", key, arrays)
-    (other,) = forgeable.glob("spectrum-*")
+def test_a_kind_that_disagrees_with_the_name(zygote, copy, dense):
+    path, key, arrays = tile(copy)
+    Store(copy).put("spectrum", key, arrays)
+    (other,) = copy.glob("spectrum-*")
     path.unlink()
     forged = other.rename(other.with_name(other.name.replace("spectrum", "gram")))
-    check(zygote, forgeable, case, forged, "metadata that disagree")
+    check(zygote, copy, dense, forged, "metadata that disagree")

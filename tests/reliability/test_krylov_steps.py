@@ -1,0 +1,85 @@
+"""Steps of a Krylov space that are kept, bear the right name and checksum, and do not hold what they should."""
+
+import numpy as np
+import pytest
+from reliability.trials import damages, judge
+
+from haarflow.kernels import Store
+
+pytestmark = pytest.mark.reliability
+
+STEPS = [0, 7, 34]
+
+
+def _block(change):
+    return lambda arrays: {**arrays, "block": change(arrays["block"])}
+
+
+def _column(change):
+    return lambda arrays: {**arrays, "column": change(arrays["column"])}
+
+
+SPOILT = {
+    "block not finite": _block(lambda block: block * np.nan),
+    "one infinity": _block(lambda block: np.where(block == block.max(), np.inf, block)),
+    "column not finite": _column(lambda column: column * np.nan),
+    "fewer rows": _block(lambda block: block[:-1]),
+    "more rows": _block(lambda block: np.vstack([block, block[:1]])),
+    "turned": _block(lambda block: block.T),
+    "more columns": _block(lambda block: np.hstack([block, block])),
+    "no columns": _block(lambda block: block[:, :0]),
+    "a vector": _block(lambda block: block[:, 0]),
+    "a number": _block(lambda block: block[0, 0]),
+    "four axes": _block(lambda block: block[None, None]),
+    "float32": _block(lambda block: block.astype("f4")),
+    "integers": _block(lambda block: np.ones(block.shape, "i8")),
+    "truths": _block(lambda block: block > 0),
+    "column of another height": _column(lambda column: column[:-1]),
+    "column of another width": _column(lambda column: column[:, :-1]),
+    "column a number": _column(lambda column: column[0, 0]),
+    "column float32": _column(lambda column: column.astype("f4")),
+    "no block": lambda arrays: {"column": arrays["column"]},
+    "no column": lambda arrays: {"block": arrays["block"]},
+    "nothing": lambda arrays: {},
+    "a tile": lambda arrays: {"block_0": arrays["block"]},
+}
+# In shape and finite: such numbers are believed, but they must lead to an end.
+BELIEVED = {
+    "zeros": _block(np.zeros_like),
+    "huge": _block(lambda block: block * 1e300),
+    "tiny": _block(lambda block: block * 1e-300),
+    "equal columns": _block(lambda block: block[:, :1] + 0 * block),
+    "column of zeros": _column(np.zeros_like),
+    "huge column": _column(lambda column: column * 1e300),
+}
+
+
+def forge(case, store, step, change):
+    """Put a changed step in the place of the right one."""
+    case.copy(store)
+    (entry,) = (e for e in Store(store).entries() if e.kind == "krylov" and e.key["step"] == step)
+    arrays = Store(store).get("krylov", entry.key)
+    entry.path.unlink()
+    Store(store).put("krylov", entry.key, change(arrays))
+    (forged,) = store.glob(f"{entry.path.name[:39]}-*")
+    return forged
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("name", SPOILT)
+def test_steps_that_do_not_fit(zygote, cases, store, name, step):
+    forged = forge(cases[1], store, step, SPOILT[name])
+    outcome = zygote.run(store, how=cases[1].how)
+    assert judge("steps that do not fit", outcome, cases[1].result, store) == "same"
+    assert [forged.name in text for text in outcome.warned] == [True]
+    assert outcome.computed == ()
+    assert not forged.exists()
+    assert damages(store) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("name", BELIEVED)
+def test_steps_that_are_believed(zygote, cases, store, name, step):
+    forge(cases[1], store, step, BELIEVED[name])
+    outcome = zygote.run(store, how=cases[1].how)
+    judge("steps that are believed", outcome, outcome.result or cases[1].result, store)

@@ -1,0 +1,139 @@
+"""The preconditioned solve for t = inf under a ridge, against SciPy's cg and the dense inverse."""
+
+import numpy as np
+import pytest
+from hard import large
+from scipy.sparse.linalg import cg
+
+from haarflow import solvers
+from haarflow.solvers.krylov_space import grow, start_space
+from haarflow.solvers.preconditioned import Nystroem, conjugate_gradients, nystroem, nystroem_from_space
+
+FLOW = solvers.GradientFlow()
+NAMES = ["k^-1.5", "k^-3", "smallest modes", "two far clusters", "NTK-like"]
+
+
+def relative(found, exact):
+    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+
+
+def problem(name, ridge, n=240, k=3):
+    case = large(name, n)
+    gram, labels, ridge = case.gram, case.labels(k), ridge * case.values.max()
+    return gram, labels, ridge, np.linalg.solve(gram + ridge * np.eye(n), labels)
+
+
+def grown(gram, labels, steps):
+    space = start_space(labels)
+    for _ in range(steps):
+        space = grow(space, lambda v: gram @ v)
+    return space
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_against_scipys_cg(name):
+    gram, labels, ridge, exact = problem(name, 1e-4)
+    found = solvers.solve(
+        lambda v: gram @ v,
+        labels,
+        FLOW,
+        [np.inf],
+        1.0,
+        ridge,
+        how=solvers.Krylov(dimension=24, preconditioner=30),
+        columns=lambda i: gram[:, i],
+    )
+    scipys = np.stack([cg(gram + ridge * np.eye(240), y, rtol=1e-12, maxiter=5000)[0] for y in labels.T], axis=1)
+    assert relative(scipys, exact) < 1e-6
+    assert found.preconditioned.all()
+    assert found.iterations > 0
+    assert relative(found.alpha[0], scipys) < 1e-5
+    assert 0.1 < found.error[0] / relative(found.alpha[0], exact) < 1000
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("preconditioner", [0, 40])
+def test_a_space_that_is_too_small_is_finished(name, preconditioner):
+    gram, labels, ridge, exact = problem(name, 1e-3)
+    how = solvers.Krylov(dimension=30, preconditioner=preconditioner)
+    found = solvers.solve(lambda v: gram @ v, labels, FLOW, [1.0 / gram.max(), np.inf], 1.0, ridge, how=how)
+    assert found.space.dimension <= 30
+    assert not found.preconditioned[0]
+    assert relative(found.alpha[1], exact) < 1e-5
+    assert 0.1 < found.error[1] / relative(found.alpha[1], exact) < 1000
+    assert found.products == found.space.dimension or found.preconditioned[1]
+
+
+def test_the_preconditioner_saves_products():
+    gram, labels, ridge, _ = problem("k^-1.5", 1e-5)
+    product, start = (lambda v: gram @ v), np.zeros_like(labels)
+    plain = Nystroem((), np.empty((0, 0)), np.empty(0), 0.0)
+    steps = [
+        conjugate_gradients(product, labels, ridge, approximation, start, tolerance=1e-6).steps
+        for approximation in (plain, nystroem(lambda i: gram[:, i], 240, 80))
+    ]
+    assert steps[1] < steps[0] / 3
+
+
+@pytest.mark.parametrize("how", ["columns", "space"])
+def test_the_approximation_is_one(how):
+    gram, labels, *_ = problem("k^-3", 1e-4)
+    found = (
+        nystroem(lambda i: gram[:, i], 240, 60, seed=2)
+        if how == "columns"
+        else nystroem_from_space(grown(gram, labels, 20))
+    )
+    basis = np.concatenate(found.basis, axis=1) @ found.turn
+    low = (basis * found.values) @ basis.T
+    np.testing.assert_allclose(basis.T @ basis, np.eye(len(found.values)), atol=1e-12)
+    assert np.linalg.norm(gram - low, 2) < 1e-3
+    # A Nystroem approximation lies below the matrix.
+    assert np.linalg.eigvalsh(gram - low).min() > -1e-10
+    ridge, rest, y = 0.01, 0.2, labels[:, :2]
+    whole = low + rest * (np.eye(240) - basis @ basis.T) + ridge * np.eye(240)
+    np.testing.assert_allclose(found.solve(y, ridge, rest), np.linalg.solve(whole, y), atol=1e-9)
+
+
+def test_every_column_known_is_the_matrix_itself():
+    gram, labels, ridge, exact = problem("k^-1.5", 1e-6)
+    approximation = nystroem(lambda i: gram[:, i], 240, 10**6)
+    found = conjugate_gradients(lambda v: gram @ v, labels, ridge, approximation, 0 * labels, tolerance=1e-8)
+    assert found.steps <= 3
+    assert relative(found.solution, exact) < 1e-8
+
+
+def test_noise_ends_the_iteration():
+    gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
+
+    def rough(v):
+        return gram.astype("float32") @ v.astype("float32")
+
+    approximation = nystroem(lambda i: gram.astype("float32")[:, i], 240, 40)
+    found = conjugate_gradients(rough, labels, ridge, approximation, 0 * labels, tolerance=1e-12)
+    assert found.steps < 1000
+    assert relative(found.solution, exact) < 1e-2
+    assert 0.1 < found.error / relative(found.solution, exact) < 1000
+
+
+def test_it_waits_for_the_space_only_without_columns():
+    gram, labels, ridge, _ = problem("k^-1.5", 1e-4)
+    times = [1 / gram.max(), np.inf]
+    alone = solvers.solve(lambda v: gram @ v, labels, FLOW, times, 1.0, ridge)
+    aided = solvers.solve(lambda v: gram @ v, labels, FLOW, times, 1.0, ridge, columns=lambda i: gram[:, i])
+    assert not alone.preconditioned.any()
+    assert aided.preconditioned.tolist() == [False, True]
+    assert aided.space.dimension < alone.space.dimension
+    assert relative(aided.alpha[1], alone.alpha[1]) < 1e-5
+
+    # Tikhonov's filter at infinity is the inverse too; one that is not is left to the space.
+    def half(eigenvalues, times, rate):
+        return FLOW(eigenvalues, times, rate) / 2
+
+    other = solvers.solve(lambda v: gram @ v, labels, half, times, 1.0, ridge, columns=lambda i: gram[:, i])
+    assert not other.preconditioned.any()
+    assert relative(2 * other.alpha[1], alone.alpha[1]) < 1e-5
+
+
+def test_columns_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"columns must return finite \[10, 4\], found shape \(4, 10\)"):
+        nystroem(lambda i: np.eye(10)[i], 10, 4)
