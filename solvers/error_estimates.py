@@ -137,6 +137,13 @@ class Ritz:
         return Estimate(np.where(exact, 0.0, growing), np.where(exact, 0.0, rounding))
 
     @cached_property
+    def _noise(self) -> float:
+        # Entries of a computed matrix are a few roundings off, which no product shows.
+        largest = float(np.abs(self.values).max()) or 1.0
+        entries = largest * float(np.linalg.norm(self.values / largest)) / np.sqrt(self.space.rows)
+        return max(self.space.noise, 4 * _EPS * entries)
+
+    @cached_property
     def _label_norm(self) -> float:
         return float(np.linalg.norm(self._labels)) or 1.0
 
@@ -168,21 +175,19 @@ class Ritz:
 
     def _floor(self, square: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:
         """Random noise of size |E v| in each entry of the projection, carried to first order through the filter."""
-        noise = max(self.space.noise, _EPS * self.scale / np.sqrt(self.space.rows))
         weights, known = _squares(self.vectors), ~self.unresolved(ridge)
         reached, carried = weights @ square.T, weights @ (square * labels).T  # [d, T]
         sound, soundly = weights[:, known] @ square[:, known].T, weights[:, known] @ (square * labels)[:, known].T
         # Between two unresolved modes there is none: the rule sets their values to the same.
         pairs = sound * carried + np.maximum(reached - sound, 0.0) * soundly
-        return noise * np.sqrt(np.sum(pairs, axis=0))
+        return self._noise * np.sqrt(np.sum(pairs, axis=0))
 
     def _unknown(self, filter: Filter, times: np.ndarray, rate: float, ridge: float, phi: np.ndarray) -> np.ndarray:
         """What following unresolved modes as if their values were 0 changes, where they are more than rounding."""
         unresolved = self.unresolved(ridge)
         if not unresolved.any():
             return np.zeros(len(phi))
-        noise = max(self.space.noise, _EPS * self.scale / np.sqrt(self.space.rows))
-        values = np.maximum(np.abs(ridged(self.values, ridge)[unresolved]) - 4 * noise, 0.0)
+        values = np.maximum(np.abs(ridged(self.values, ridge)[unresolved]) - 4 * self._noise, 0.0)
         followed = phi[:, unresolved]
         changed = np.where(followed == 0, 0.0, filter(values, times, rate))
         largest = phi.max(axis=1, initial=0.0)

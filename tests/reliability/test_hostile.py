@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from reliability.forged import HOSTILE, build, put_content, tile
-from reliability.trials import damages, judge, seeds
+from reliability.trials import damages, judge, seeds, some
 
 from haarflow.kernels import Store
 
@@ -26,7 +26,7 @@ def check(zygote, store, dense, path, kind):
     assert damages(store) == []
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", some(HOSTILE))
 def test_hostile_hdf5(zygote, copy, dense, name):
     path, key, arrays = tile(copy)
     with contextlib.chdir(copy):
@@ -84,7 +84,7 @@ DISAGREEING = {
 }
 
 
-@pytest.mark.parametrize("name", DISAGREEING)
+@pytest.mark.parametrize("name", some(DISAGREEING))
 def test_arrays_that_disagree_with_the_key(zygote, copy, dense, name):
     path, key, arrays = tile(copy)
     path.unlink()

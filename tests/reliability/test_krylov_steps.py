@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from reliability.trials import damages, judge
+from reliability.trials import FULL, TALLY, damages, judge, some
 
 from haarflow.kernels import Store
 
 pytestmark = pytest.mark.reliability
 
-STEPS = [0, 7, 34]
+STEPS = [0, 7, 34] if FULL else [7]
 
 
 def _block(change):
@@ -66,20 +66,23 @@ def forge(case, store, step, change):
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("name", SPOILT)
+@pytest.mark.parametrize("name", some(SPOILT))
 def test_steps_that_do_not_fit(zygote, cases, store, name, step):
     forged = forge(cases[1], store, step, SPOILT[name])
     outcome = zygote.run(store, how=cases[1].how)
     assert judge("steps that do not fit", outcome, cases[1].result, store) == "same"
-    assert [forged.name in text for text in outcome.warned] == [True]
+    assert [forged.name in text or f"step {step} of" in text for text in outcome.warned] == [True]
     assert outcome.computed == ()
     assert not forged.exists()
     assert damages(store) == []
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("name", BELIEVED)
+@pytest.mark.parametrize("name", some(BELIEVED))
 def test_steps_that_are_believed(zygote, cases, store, name, step):
+    """A stranger's numbers may give others, warnings, or the solver's own error, but not a crash or a hang."""
     forge(cases[1], store, step, BELIEVED[name])
     outcome = zygote.run(store, how=cases[1].how)
-    judge("steps that are believed", outcome, outcome.result or cases[1].result, store)
+    assert (outcome.status, outcome.log) == (0, "")
+    assert outcome.result is not None or outcome.kinds[0] in ("StoreError", "ValueError")
+    TALLY["steps that are believed"]["ended" if outcome.result else outcome.kinds[0]] += 1

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 from reliability.forged import tile
-from reliability.trials import judge
+from reliability.trials import judge, some
 
 pytestmark = pytest.mark.reliability
 
@@ -81,7 +81,7 @@ def run(zygote, store, dense, kind):
 
 
 @pytest.mark.parametrize("place", ["in the way", "beside"])
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", some(ODD))
 def test_in_the_place_of_a_tile(zygote, copy, dense, name, place):
     """Under the name that the run will write to, or another one of the same key."""
     path, _, _ = tile(copy)
@@ -99,14 +99,14 @@ def test_in_the_place_of_a_tile(zygote, copy, dense, name, place):
     assert os.path.exists("/etc/passwd")
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", some(ODD))
 def test_in_the_place_of_the_marker(zygote, copy, dense, name):
     put_odd(name, copy / "haarflow-store.json")
     verdict, _ = run(zygote, copy, dense, "odd file as the marker")
     assert verdict == "StoreError"
 
 
-@pytest.mark.parametrize("name", ODD_TO_CHECK)
+@pytest.mark.parametrize("name", some(ODD_TO_CHECK))
 def test_verifying(zygote, copy, dense, name):
     """`store check` finds it, and waits for nothing."""
     put_odd(name, tile(copy)[0])

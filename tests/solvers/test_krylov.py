@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hard import FLOAT32, HARD, LARGE, large
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +64,15 @@ def test_the_error_is_known_before_convergence(name, dimension):
     how = solvers.Krylov(dimension=dimension)
     solved = solvers.solve(times_by(case.gram), labels, FLOW, times, 1.0, how=how)
     assert solved.space.dimension <= dimension
+    assert_known(solved, case.solution(FLOW, times, 1.0, labels))
+
+
+def test_a_null_mode_that_is_not_yet_found_is_part_of_the_error():
+    # Its Ritz value is below the threshold and followed as 0, while it is still more than rounding.
+    case = large("duplicated rows", 240)
+    labels, times = case.labels(1), np.array([10.0]) / case.values.max()
+    solved = solvers.solve(times_by(case.gram), labels, FLOW, times, 1.0, how=solvers.Krylov(1e-14, 18))
+    assert solved.unresolved == 1
     assert_known(solved, case.solution(FLOW, times, 1.0, labels))
 
 
@@ -149,6 +159,40 @@ def test_unresolved_modes_follow_the_whole_matrix():
     assert not solved.alpha[2].any()
     assert solved.cut.tolist() == [0, 0, solved.space.dimension]
     assert solved.unresolved == solved.space.dimension
+
+
+def test_the_threshold_is_of_the_whole_matrix():
+    gram, y = np.diag([1e-6, 0.5, 1.0]), np.ones((3, 1))
+    alone = solvers.solve(times_by(gram), y, FLOW, [np.inf], 1.0)
+    part = solvers.solve(times_by(gram), y, FLOW, [np.inf], 1.0, size=10**11)  # 1e11 eps = 2e-5
+    np.testing.assert_allclose(alone.alpha[0, :, 0], [1e6, 2, 1], rtol=1e-6)
+    np.testing.assert_allclose(part.alpha[0, :, 0], [0, 2, 1], atol=1e-5)
+    assert (alone.cut.tolist(), part.cut.tolist()) == ([0], [1])
+
+
+def test_modes_below_the_products_noise_are_left_out():
+    case, rng = large("half singular", 100), np.random.default_rng(0)
+    labels = case.labels(4)
+    exact = case.solution(FLOW, np.array([np.inf]), 1.0, labels)
+
+    def product(v):
+        return case.gram @ v + 1e-8 * rng.standard_normal(v.shape)
+
+    solved = solvers.solve(product, labels, FLOW, [np.inf], 1.0)
+    assert solved.cut[0] == solved.unresolved >= 4
+    true = relative(solved.alpha, exact)[0]
+    assert true < 1e-5
+    assert 0.1 < solved.error[0] / true < 1000
+
+
+def test_small_eigenproblems_are_few(monkeypatch):
+    orders = []
+    whole = scipy.linalg.eigh
+    monkeypatch.setattr(scipy.linalg, "eigh", lambda a, **rest: orders.append(len(a)) or whole(a, **rest))
+    case = large("k^-3", 300)
+    solved = solvers.solve(times_by(case.gram), case.labels(1), FLOW, [np.inf], 1.0)
+    assert solved.space.dimension > 100
+    assert sum(order**3 for order in orders) < 3 * solved.space.dimension**3
 
 
 def test_an_indefinite_matrix_is_unknown_up_to_its_defect():
