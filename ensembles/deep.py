@@ -14,7 +14,7 @@ from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Represent
 from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples, check_room
 from haarflow.jacobian import mean_jacobian
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
-from haarflow.kernels.distributed import check_executor
+from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
@@ -133,6 +133,7 @@ class DeepEnsemble:
         store = Store(store) if isinstance(store, (str, Path)) else store
         if executor is not None:
             check_executor(executor)
+            check_workers(executor)
             if store is None:
                 raise ValueError("store must be a folder that all workers of the executor see, found None")
         if solver == "krylov":

@@ -14,7 +14,10 @@ from haarflow.kernels.store import StoreError
 from haarflow.kernels.tile_store import TileStore
 from haarflow.kernels.tiled_block import TiledBlock
 
-__all__ = ["Cluster", "check_executor"]
+__all__ = ["Cluster", "check_executor", "check_workers"]
+
+# Seconds that a cluster without workers is given to find some.
+_PATIENCE = 60
 
 
 def check_executor(executor: Any) -> None:
@@ -28,7 +31,7 @@ def check_executor(executor: Any) -> None:
     Raises
     ------
     TypeError, ValueError
-        For something else, or a client that is closed or has no workers.
+        For something else, or a client that is closed or asynchronous.
     """
     if not all(hasattr(executor, name) for name in ("scatter", "submit", "gather", "scheduler_info", "status")):
         raise TypeError(
@@ -38,6 +41,21 @@ def check_executor(executor: Any) -> None:
         raise ValueError(f"executor must be a running client, found one that is {executor.status}")
     if getattr(executor, "asynchronous", False):
         raise ValueError("executor must be a client that is not asynchronous")
+
+
+def check_workers(executor: Any) -> None:
+    """Refuse a client without workers: at the beginning, since later ones may die and come back.
+
+    Parameters
+    ----------
+    executor : distributed.Client
+        A running client.
+
+    Raises
+    ------
+    ValueError
+        Where it has none.
+    """
     if not executor.scheduler_info()["workers"]:
         raise ValueError("executor must have at least one worker, found none")
 
@@ -120,7 +138,10 @@ class Cluster:
         """Where all workers that held the description have died, send it anew to those that took their place."""
         if undone:
             self._sent.clear()
-            self.executor.wait_for_workers(1)
+            try:
+                self.executor.wait_for_workers(1, timeout=_PATIENCE)
+            except TimeoutError as error:
+                raise RuntimeError(f"executor has lost all its workers, and none came within {_PATIENCE} s") from error
 
 
 def _lost(future: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -18,19 +19,17 @@ NETWORK = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kern
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-def shrink():
-    from haarflow.kernels import gram_tiles
-
-    gram_tiles._SMALLEST_SIDE = gram_tiles._LARGEST_SIDE = 16
+# Run on workers, which cannot import this file.
+SHRINK = "from haarflow.kernels import gram_tiles; gram_tiles._SMALLEST_SIDE = gram_tiles._LARGEST_SIDE = 16"
 
 
 @pytest.fixture(scope="module")
 def client():
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
-        client.run(shrink)
+        client.run(exec, SHRINK)
         yield client
 
 
@@ -62,10 +61,11 @@ def test_the_same_files_and_predictions(client, tmp_path, solver):
 def test_a_worker_that_held_everything_dies(client, tmp_path):
     ensemble, x_test = fitted(tmp_path, solver="krylov", executor=client)
     before = ensemble.predict(x_test, [1e1]).mean
-    (pid,) = client.run(os.getpid).values()
+    ((address, pid),) = client.run(os.getpid).items()
     os.kill(pid, signal.SIGKILL)
-    client.wait_for_workers(1)
-    client.run(shrink)
+    while set(client.scheduler_info()["workers"]) <= {address}:  # gone, and another in its place
+        time.sleep(0.05)
+    client.run(exec, SHRINK)
     after = ensemble.predict(x_test, [1e1, np.inf]).mean
     np.testing.assert_allclose(after[0], before[0], rtol=0, atol=1e-6)
 
@@ -88,7 +88,7 @@ def test_what_is_no_executor(client, tmp_path):
     with pytest.raises(ValueError, match="store must be a folder that all workers of the executor see, found None"):
         fitted(None, executor=client)
     with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty,
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
         distributed.Client(empty) as other,
         pytest.raises(ValueError, match="executor must have at least one worker, found none"),
     ):

@@ -41,14 +41,16 @@ SPOILT = {
     "no block": lambda arrays: {"column": arrays["column"]},
     "no column": lambda arrays: {"block": arrays["block"]},
     "nothing": lambda arrays: {},
-    "a tile": lambda arrays: {"block_0": arrays["block"]},
-}
-# In shape and finite: such numbers are believed, but they must lead to an end.
-BELIEVED = {
     "zeros": _block(np.zeros_like),
     "huge": _block(lambda block: block * 1e300),
     "tiny": _block(lambda block: block * 1e-300),
     "equal columns": _block(lambda block: block[:, :1] + 0 * block),
+    "a tile": lambda arrays: {"block_0": arrays["block"]},
+}
+# In shape and finite: such numbers are believed, but they must lead to an end.
+BELIEVED = {
+    "turned in their plane": _block(lambda block: block[:, ::-1]),
+    "other signs": _block(lambda block: -block),
     "column of zeros": _column(np.zeros_like),
     "huge column": _column(lambda column: column * 1e300),
 }
