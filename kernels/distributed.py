@@ -56,7 +56,7 @@ def check_workers(executor: Any) -> None:
     ValueError
         Where it has none.
     """
-    if not executor.scheduler_info()["workers"]:
+    if not executor.nthreads():
         raise ValueError("executor must have at least one worker, found none")
 
 
@@ -112,8 +112,20 @@ class Cluster:
         while len(parts) < len(columns):
             sent = self._everywhere()
             vectors = self.executor.scatter(np.ascontiguousarray(v), broadcast=True, hash=False)
+            workers = sorted(self.executor.nthreads())
             futures = {
-                j: self.executor.submit(_multiply, sent, _version(self.tiles), irrep, columns[j], vectors, pure=False)
+                j: self.executor.submit(
+                    _multiply,
+                    sent,
+                    _version(self.tiles),
+                    irrep,
+                    columns[j],
+                    vectors,
+                    pure=False,
+                    # The same columns in every product, whose files the worker's machine then has in memory.
+                    workers=workers[j % len(workers)],
+                    allow_other_workers=True,
+                )
                 # The longest first.
                 for j in reversed(range(len(columns)))
                 if j not in parts

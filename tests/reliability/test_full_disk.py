@@ -70,7 +70,7 @@ def test_a_small_disk(zygote, case, disk, seed):
     resume(zygote, case, store, "small disk")
 
 
-@pytest.mark.parametrize("seed", seeds(20))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_a_disk_that_others_fill(zygote, case, disk, seed):
     rng, store = np.random.default_rng([7, seed]), disk.folder / "store"
     other = disk.folder / "other"

@@ -1,4 +1,4 @@
-"""Files of strangers, each with the right checksum: never followed, never believed where they do not fit, never large."""
+"""Files of strangers, each with the right checksum: never followed, not believed where they do not fit, never large."""
 
 import contextlib
 

@@ -43,7 +43,7 @@ def way(whole, store, seed):
 HOW = ["flip", "flip", "flip", "shorten", "remove", "zeros", "pipe", "link", "folder"]
 
 
-@pytest.mark.parametrize("seed", seeds(90))
+@pytest.mark.parametrize("seed", seeds(50))
 def test_spoiled_between_products(zygote, way, store, seed):
     way, undisturbed = way
     how = HOW[seed % len(HOW)]
@@ -58,7 +58,7 @@ def test_spoiled_between_products(zygote, way, store, seed):
         assert damages(store) == []
 
 
-@pytest.mark.parametrize("seed", seeds(40))
+@pytest.mark.parametrize("seed", seeds(30))
 def test_flipped_while_read(zygote, way, store, seed):
     way, undisturbed = way
     # Each product reads every tile once.
@@ -69,7 +69,7 @@ def test_flipped_while_read(zygote, way, store, seed):
     assert outcome.warned
 
 
-@pytest.mark.parametrize("seed", seeds(40))
+@pytest.mark.parametrize("seed", seeds(30))
 def test_flipped_by_another_process(zygote, way, store, seed):
     way, undisturbed = way
     draw = random.Random(seed)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.reliability
 ORDERS = ["wwrr", "wrwr", "rwrw", "wrrw"]
 
 
-@pytest.mark.parametrize("seed", seeds(40))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_two_writers_and_two_readers(zygote, case, store, seed):
     files = len(case.sizes) - 1
     roles = {"w": {"slow": {"seconds": 0.03}}, "r": {"read_until_finished": {"files": files}}}
