@@ -249,8 +249,9 @@ class DeepEnsemble:
         law, _ = self._evaluate("predict", x_test, times, covariance)
         warn_of_cuts(law.times, law.cut, self._kernel.dtype)
         warn_of_truncation(law)
-        if isinstance(self._fitted.spectra[0], KrylovBlock):
-            warn_of_error(law.times, law.error, self._fitted.spectra[0].how.tolerance, self._kernel.dtype)
+        (block, *_) = self._trained("predict").spectra
+        if isinstance(block, KrylovBlock):
+            warn_of_error(law.times, law.error, block.how.tolerance, self._kernel.dtype)
         return law
 
     def sample(self, x_test: Any, times: Any, members: int, seed: int, coupled: bool = False) -> np.ndarray:

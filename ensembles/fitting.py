@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -114,6 +115,6 @@ def _chosen(means: Means, dtype: str, order: int, covariance: bool) -> Means:
 
 def _law_blocks(order: int, every: Sequence[Irrep], trained: Trained) -> tuple[tuple[Irrep, solvers.LawBlock], ...]:
     return tuple(
-        (irrep, solvers.LawBlock(spectrum, nngp, irrep.dim / (irrep.commutant_dim * order)))
+        (irrep, solvers.LawBlock(cast(solvers.Spectrum, spectrum), nngp, irrep.dim / (irrep.commutant_dim * order)))
         for irrep, spectrum, nngp in zip(every, trained.spectra, trained.nngp, strict=True)
     )

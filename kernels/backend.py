@@ -68,7 +68,7 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
         static: Any, alone: bool = False
     ) -> Any:  # at the first call, since asking for the platform takes a while
         options = {**_wide_vectors(), **({"xla_cpu_multi_thread_eigen": False} if alone else {})} if on_cpu() else {}
-        return jax.jit(partial(f, static), **({"compiler_options": options} if options else {}))
+        return jax.jit(partial(f, static), compiler_options=options or None)
 
     @wraps(f)
     def call(static: Any, *arguments: Any) -> Any:

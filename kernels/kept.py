@@ -60,7 +60,7 @@ class Kept:
             with open(self.path, "rb", buffering=0) as file:
                 self._check(os.fstat(file.fileno()))
                 file.seek(place.offset)
-                view, done = memoryview(raw), 0
+                view, done = memoryview(raw.data), 0
                 while done < size:
                     count = file.readinto(view[done:])
                     if not count:
