@@ -66,6 +66,7 @@ class Kept:
                     if not count:
                         raise DamageError("it ends early")
                     done += count
+                self._check(os.fstat(file.fileno()))  # what was written meanwhile
         except OSError as error:
             raise DamageError(f"it cannot be read: {error}") from error
         return raw.view(place.dtype).reshape(place.shape)

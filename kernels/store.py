@@ -36,6 +36,7 @@ from haarflow.kernels.temporary import PREFIX, left_over, temporary_name
 __all__ = ["Entry", "Store", "StoreError", "StoreWarning", "digest_array"]
 
 _MARKER = "haarflow-store.json"
+_MARKER_LIMIT = 2**16
 
 
 class StoreError(OSError):
@@ -369,10 +370,12 @@ class Store:
 
 def _check_marker(marker: Path) -> None:
     try:
+        if not marker.is_file() or marker.stat().st_size > _MARKER_LIMIT:  # a device or a pipe has no end
+            raise ValueError("no file of a few bytes")
         found = json.loads(marker.read_bytes())["format"]
         if type(found) is not int or found < 1:
             raise ValueError(f"format {found!r}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
             f'marker {marker} is damaged ({error}): where the folder is a store, write {{"format": {FORMAT}}} into it'
         ) from error

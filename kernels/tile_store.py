@@ -1,6 +1,7 @@
 """The tiles of an orbit Gram in a store: computed once, by whoever comes first, and read many times."""
 
 import os
+import random
 import warnings
 from collections.abc import Iterator
 
@@ -55,12 +56,11 @@ class TileStore:
     def tiles(self, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
         """Yield all tiles, those that are missing computed.
 
-        Processes that share a store begin at different tiles, and then meet what the others have done.
+        Processes that share a store take them in orders of their own, and so meet what the others have done.
         """
         corners = self.problem.corners()
-        # Not the process number alone: in containers many have the same.
-        start = int.from_bytes(os.urandom(4), "big") % len(corners)
-        for done, corner in enumerate(corners[start:] + corners[:start]):
+        order = random.Random(os.urandom(8)).sample(corners, len(corners))
+        for done, corner in enumerate(order):
             yield corner, self.make(corner, progress if len(corners) == 1 else None)
             if progress is not None and len(corners) > 1:
                 progress("orbit Gram", done + 1, len(corners))

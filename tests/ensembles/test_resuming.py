@@ -50,7 +50,7 @@ def test_second_run_evaluates_test_kernels_only(tmp_path):
 
 
 def test_eigendecompositions_are_made_again_from_the_gram(tmp_path):
-    mean = run(tmp_path / "store")
+    mean = run(tmp_path / "store", Counting())
     for path in (tmp_path / "store").glob("spectrum-*"):
         path.unlink()
     kernel = Counting()

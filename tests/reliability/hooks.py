@@ -149,14 +149,18 @@ def spoil_between_products(store, product, how, seed):
 
 
 def flip_while_read(store, read, seed):
-    """Flip a bit of a tile while it is read: after its file was looked at, and before its numbers come."""
+    """Flip bits of a tile while it is read: after its file was looked at, and before its numbers come.
+
+    It is looked at more than once: three times in a row, so that one of them is the last before the numbers.
+    """
     fstat, calls, draw = os.fstat, count(1), random.Random(seed)
 
     def flipping(descriptor):
         status = fstat(descriptor)
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        if path.name.startswith("gram-") and next(calls) == read:
-            flip(path, draw)
+        if path.name.startswith("gram-") and read <= next(calls) < read + 3:
+            for _ in range(50):
+                flip(path, draw)
         return status
 
     os.fstat = flipping

@@ -65,7 +65,7 @@ def test_flipped_while_read(zygote, way, store, seed):
     read = random.Random(seed).randrange(2 * len(CORNERS), undisturbed.products * len(CORNERS))
     outcome = zygote.run(store, hooks={"flip_while_read": {"read": read, "seed": seed}}, **way)
     assert judge("flipped while read", outcome, undisturbed.result, store) == "same"
-    assert len(outcome.computed) <= 1
+    assert len(outcome.computed) <= 3
     assert outcome.warned
 
 

@@ -1,6 +1,6 @@
 """Forks a child for every order: importing the library takes far longer than one trial.
 
-Nothing here starts JAX or a thread, so that a fork is safe. As a program it takes orders and answers in JSON lines.
+Nothing here starts JAX or a thread, so that a fork is safe. Run as a program: orders and answers are lines of JSON.
 """
 
 import json
