@@ -112,7 +112,7 @@ class Cluster:
         while len(parts) < len(columns):
             sent = self._everywhere()
             vectors = self.executor.scatter(np.ascontiguousarray(v), broadcast=True, hash=False)
-            workers = sorted(self.executor.nthreads())
+            workers = sorted(self.executor.nthreads())  # none, where the last has just died
             futures = {
                 j: self.executor.submit(
                     _multiply,
@@ -123,7 +123,7 @@ class Cluster:
                     vectors,
                     pure=False,
                     # The same columns in every product, whose files the worker's machine then has in memory.
-                    workers=workers[j % len(workers)],
+                    workers=[workers[j % len(workers)]] if workers else None,
                     allow_other_workers=True,
                 )
                 # The longest first.
@@ -141,7 +141,11 @@ class Cluster:
         return out
 
     def _everywhere(self) -> Any:
-        """Return the tiles' description as the workers hold it, sent once."""
+        """Return the tiles' description as the workers hold it, sent once; workers that all died are waited for."""
+        try:
+            self.executor.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise RuntimeError(f"executor has lost all its workers, and none came within {_PATIENCE} s") from error
         if not self._sent:
             self._sent.append(self.executor.scatter(self.tiles, broadcast=True, hash=False))
         return self._sent[0]
@@ -150,16 +154,12 @@ class Cluster:
         """Where all workers that held the description have died, send it anew to those that took their place."""
         if undone:
             self._sent.clear()
-            try:
-                self.executor.wait_for_workers(1, timeout=_PATIENCE)
-            except TimeoutError as error:
-                raise RuntimeError(f"executor has lost all its workers, and none came within {_PATIENCE} s") from error
 
 
 def _lost(future: Any) -> bool:
     """Whether a task could not be run because what was sent is gone; other errors are the task's own."""
     return future.status in ("cancelled", "lost") or (
-        future.status == "error" and type(future.exception()).__name__ in ("FutureCancelledError", "KilledWorker")
+        future.status == "error" and type(future.exception()).__name__ == "FutureCancelledError"
     )
 
 
