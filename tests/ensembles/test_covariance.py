@@ -317,7 +317,7 @@ def test_a_second_run_evaluates_test_kernels_only(tmp_path, now):
 
 
 def test_factorised_again_from_the_gram(tmp_path):
-    result = run(tmp_path / "store")
+    result = run(tmp_path / "store", CountingKernel(flat()))
     for path in (tmp_path / "store").glob("spectrum-*"):
         path.unlink()
     kernel = CountingKernel(flat())

@@ -153,7 +153,7 @@ def test_ragged_sizes_share_compilations():
     module = importlib.import_module("haarflow.kernels.flat")
     network = NETWORKS["relu"][0]
     kernel = kernels.analytic(network)
-    program = module._vectors_tile.jitted(network.layers)
+    program = module._vectors_tile.jitted(network.layers, False)
     x = np.random.default_rng(0).standard_normal((1001, 6))
     for n in (1001, 513):  # tiles of two sizes, whichever fits better
         kernel(x[:n])

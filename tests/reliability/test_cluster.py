@@ -9,7 +9,8 @@ from reliability.trials import TALLY, damages, environment, seeds
 
 pytest.importorskip("distributed")
 
-pytestmark = pytest.mark.reliability
+# Slow: a worker that dies while it is sent something is given up after 30 seconds.
+pytestmark = [pytest.mark.reliability, pytest.mark.slow]
 
 # Starting a cluster takes seconds, and so does taking a killed worker's place.
 SECONDS = 90
