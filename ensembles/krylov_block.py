@@ -49,6 +49,9 @@ class Steps:
                 check_shapes(
                     kept, {"block": ((len(labels), min(found, width)), "float64"), "column": (column, "float64")}
                 )
+                with np.errstate(all="ignore"):
+                    if not np.abs(kept["block"].T @ kept["block"] - np.eye(found)).max(initial=0.0) < 1e-6:
+                        raise DamageError("block must have orthonormal columns")
             except DamageError as damage:
                 warnings.warn(
                     f"step {step} of a Krylov space in {self.store.path} is computed again: {damage}",

@@ -1,6 +1,9 @@
 """Tiles of an orbit Gram on the workers of a Dask cluster that share the store."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,9 +92,9 @@ class Cluster:
             sent = self._everywhere()
             futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in missing}
             for future in as_completed(futures):
-                if _lost(future):
+                corner, tile = futures[future], _result(future)
+                if tile is None:
                     continue
-                corner, tile = futures[future], future.result()
                 if done == 0 and self.tiles.find(corner) is None:
                     raise StoreError(
                         "store must be a folder that all workers see: a worker has made a tile, and "
@@ -111,7 +114,7 @@ class Cluster:
         parts: dict[int, np.ndarray] = {}
         while len(parts) < len(columns):
             sent = self._everywhere()
-            vectors = self.executor.scatter(np.ascontiguousarray(v), broadcast=True, hash=False)
+            vectors = self._send(np.ascontiguousarray(v))
             workers = sorted(self.executor.nthreads())  # none, where the last has just died
             futures = {
                 j: self.executor.submit(
@@ -130,10 +133,8 @@ class Cluster:
                 for j in reversed(range(len(columns)))
                 if j not in parts
             }
-            for j, future in futures.items():
-                future.exception()  # waits
-                if not _lost(future):
-                    parts[j] = future.result()
+            found = {j: _result(future) for j, future in futures.items()}
+            parts.update({j: part for j, part in found.items() if part is not None})
             self._forget([j for j in futures if j not in parts])
         out = np.zeros(v.shape)
         for j in range(len(columns)):  # in one order, so that bits do not depend on who was first
@@ -141,14 +142,22 @@ class Cluster:
         return out
 
     def _everywhere(self) -> Any:
-        """Return the tiles' description as the workers hold it, sent once; workers that all died are waited for."""
-        try:
-            self.executor.wait_for_workers(1, timeout=_PATIENCE)
-        except TimeoutError as error:
-            raise RuntimeError(f"executor has lost all its workers, and none came within {_PATIENCE} s") from error
+        """Return the tiles' description as the workers hold it, sent once."""
         if not self._sent:
-            self._sent.append(self.executor.scatter(self.tiles, broadcast=True, hash=False))
+            self._sent.append(self._send(self.tiles))
         return self._sent[0]
+
+    def _send(self, what: Any) -> Any:
+        """Send to one worker, of which others take it: a broadcast stalls on one that dies meanwhile.
+
+        Workers that all died are waited for.
+        """
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            with suppress(OSError):  # the worker that was to take it has died; TimeoutError, where none is there
+                self.executor.wait_for_workers(1, timeout=_PATIENCE)
+                return self.executor.scatter(what, hash=False)
+        raise RuntimeError(f"executor has lost all its workers, and none came within {_PATIENCE} s")
 
     def _forget(self, undone: list[Any]) -> None:
         """Where all workers that held the description have died, send it anew to those that took their place."""
@@ -156,11 +165,12 @@ class Cluster:
             self._sent.clear()
 
 
-def _lost(future: Any) -> bool:
-    """Whether a task could not be run because what was sent is gone; other errors are the task's own."""
-    return future.status in ("cancelled", "lost") or (
-        future.status == "error" and type(future.exception()).__name__ == "FutureCancelledError"
-    )
+def _result(future: Any) -> Any:
+    """Return what a task found, or None where that, or what it needs, went with a worker."""
+    try:
+        return future.result()
+    except CancelledError:
+        return None
 
 
 def _version(tiles: TileStore) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from haarflow.kernels.entry import DamageError, Place
+from haarflow.kernels.entry import DamageError, Place, open_plain
 
 __all__ = ["Kept", "Signature", "signature_of"]
 
@@ -56,8 +56,7 @@ class Kept:
         size = place.dtype.itemsize * int(np.prod(place.shape))
         raw = np.empty(size, np.uint8) if buffer is None else buffer[:size]
         try:
-            self._check(os.stat(self.path))  # before it is opened: a pipe in its place would block
-            with open(self.path, "rb", buffering=0) as file:
+            with open_plain(self.path) as file:
                 self._check(os.fstat(file.fileno()))
                 file.seek(place.offset)
                 view, done = memoryview(raw.data), 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 import warnings
@@ -37,6 +38,8 @@ __all__ = ["Entry", "Store", "StoreError", "StoreWarning", "digest_array"]
 
 _MARKER = "haarflow-store.json"
 _MARKER_LIMIT = 2**16
+# What an entry may take beside its numbers: its key of a megabyte, three times over, and HDF5's own.
+_SLACK = 2**24
 
 
 class StoreError(OSError):
@@ -185,8 +188,8 @@ class Store:
         text = canonical(key)
         for path in self._paths(stem(kind, key)):
             try:
-                signature = signature_of(path.stat())
-                contents = read_entry(path)
+                signature = signature_of(path.lstat())
+                contents = read_entry(path, _most(shapes))
                 if contents.key != text:
                     raise DamageError("its key is another one with the same hash")
                 check_shapes(contents.arrays, shapes or {})
@@ -237,7 +240,7 @@ class Store:
         content = build_entry(kind, key, arrays, {} if info is None else info)
         path = self.path / f"{start}-{hashlib.sha256(content).hexdigest()}.h5"
         try:
-            if not _is_sound(path):
+            if not _is_sound(path, most=len(content)):
                 self._write(content, path)
         except OSError as error:
             raise StoreError(f"{path} could not be written, and nothing was changed: {error}") from error
@@ -245,7 +248,7 @@ class Store:
         shapes = {name: (array.shape, array.dtype.name) for name, array in finite.items()}
         for other in self._paths(start):
             # A sound one is another process's, written at the same time.
-            if other != path and not _is_sound(other, shapes):
+            if other != path and not _is_sound(other, shapes, len(content) + _SLACK):
                 with suppress(OSError):
                     other.unlink()
 
@@ -368,6 +371,12 @@ class Store:
             yield Entry(path, kind, key, status.st_size, created, damage)
 
 
+def _most(shapes: Shapes | None) -> int | None:
+    """Return how many bytes an entry may have."""
+    sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in (shapes or {}).values()]
+    return _SLACK + sum(sizes) if shapes else None
+
+
 def _check_marker(marker: Path) -> None:
     try:
         if not marker.is_file() or marker.stat().st_size > _MARKER_LIMIT:  # a device or a pipe has no end
@@ -383,9 +392,9 @@ def _check_marker(marker: Path) -> None:
         raise StoreError(f"store {marker.parent} has format {found} of a newer haarflow; this version reads {FORMAT}")
 
 
-def _is_sound(path: Path, shapes: Shapes | None = None) -> bool:
+def _is_sound(path: Path, shapes: Shapes | None = None, most: int | None = None) -> bool:
     try:
-        check_shapes(read_entry(path).arrays, shapes or {})
+        check_shapes(read_entry(path, most).arrays, shapes or {})
     except (DamageError, FileNotFoundError):
         return False
     return True

@@ -21,7 +21,8 @@ def test_workers_are_killed(case, store, seed):
     program = "from reliability.cluster import main; main()"
     command = [sys.executable, "-c", program, case.solver, str(store), str(seed)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=SECONDS, check=False)
-    assert run.returncode == 0, run.stderr
+    # Not the exit status: LocalCluster may fail to close after workers died.
+    assert run.stdout, run.stderr
     found = json.loads(run.stdout)
     right = found.get("result") == case.result
     TALLY["workers killed"]["same" if right else found.get("kinds", ["wrong number"])[0]] += 1

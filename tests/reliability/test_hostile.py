@@ -26,7 +26,7 @@ def check(zygote, store, dense, path, kind):
     assert damages(store) == []
 
 
-@pytest.mark.parametrize("name", some(HOSTILE))
+@pytest.mark.parametrize("name", some(HOSTILE, "external link", "soft link", "external storage", "huge in chunks"))
 def test_hostile_hdf5(zygote, copy, dense, name):
     path, key, arrays = tile(copy)
     with contextlib.chdir(copy):

@@ -62,6 +62,8 @@ ODD = {
 }
 
 
+# What would be waited for, or fill the memory.
+ENDLESS = ("pipe", "link to zeros", "link to itself", "terabyte after a first line")
 # Verifying has to read all of it, in pieces.
 ODD_TO_CHECK = {**ODD, "larger than memory": lambda path, content: _stretch(path, content, MEMORY * 5 // 4)}
 del ODD_TO_CHECK["terabyte after a first line"]
@@ -81,7 +83,7 @@ def run(zygote, store, dense, kind):
 
 
 @pytest.mark.parametrize("place", ["in the way", "beside"])
-@pytest.mark.parametrize("name", some(ODD))
+@pytest.mark.parametrize("name", some(ODD, *ENDLESS))
 def test_in_the_place_of_a_tile(zygote, copy, dense, name, place):
     """Under the name that the run will write to, or another one of the same key."""
     path, _, _ = tile(copy)
@@ -99,14 +101,14 @@ def test_in_the_place_of_a_tile(zygote, copy, dense, name, place):
     assert os.path.exists("/etc/passwd")
 
 
-@pytest.mark.parametrize("name", some(ODD))
+@pytest.mark.parametrize("name", some(ODD, *ENDLESS))
 def test_in_the_place_of_the_marker(zygote, copy, dense, name):
     put_odd(name, copy / "haarflow-store.json")
     verdict, _ = run(zygote, copy, dense, "odd file as the marker")
     assert verdict == "StoreError"
 
 
-@pytest.mark.parametrize("name", some(ODD_TO_CHECK))
+@pytest.mark.parametrize("name", some(ODD_TO_CHECK, "pipe", "larger than memory"))
 def test_verifying(zygote, copy, dense, name):
     """`store check` finds it, and waits for nothing."""
     put_odd(name, tile(copy)[0])
