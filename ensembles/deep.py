@@ -63,7 +63,7 @@ class DeepEnsemble:
         does not apply, with a `ReductionWarning`.
     dtype : {"float64", "float32"}, optional
         Of kernels and solvers, default float64 or the kernel's own; float32 loses about half the digits at late times.
-    store : path, optional
+    store : path or kernels.Store, optional
         Folder that keeps Gram matrices tile by tile, eigendecompositions and Krylov spaces: an interrupted run
         continues where it stopped.
     progress : callable, bool, optional
@@ -352,10 +352,10 @@ class DeepEnsemble:
         fitted, times, x_test = self._checked("jacobian", x_test, times)
         if not isinstance(self._kernel, AnalyticKernel):
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
-        with progress_bar(self._progress) as progress:
-            self._fitted, learnt = learn(fitted, self._filter, times, progress)
         shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
         check_room("times", shape, "[times, test points, outputs, ...]")
+        with progress_bar(self._progress) as progress:
+            self._fitted, learnt = learn(fitted, self._filter, times, progress)
         out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
         warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), self._kernel.dtype)
         for block, each in zip(self._fitted.spectra, learnt, strict=True):

@@ -163,9 +163,6 @@ class KrylovBlock:
             return self, self.answered[1]
         reduced = self._reduced(labels)
         space = self._begun(reduced)
-        keep = None
-        if self.steps is not None:
-            keep = _Keeper(self.steps, reduced, None if space is None else space.next)
         found = solvers.solve(
             self._product,
             reduced,
@@ -178,7 +175,7 @@ class KrylovBlock:
             size=self.size,
             space=space,
             columns=self._columns,
-            keep=keep,
+            keep=self._keeper(reduced, space),
             progress=progress,
         )
         alpha = found.alpha if self.basis is None else np.stack([self.basis @ each for each in found.alpha])
@@ -196,10 +193,15 @@ class KrylovBlock:
         """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""
         reduced = self._reduced(labels)
         space = self._begun(reduced)
+        keep = self._keeper(reduced, space)
         if space is None:
             space = solvers.start_space(reduced)
+            if keep is not None:
+                keep(0, space.next, space.coefficients)
         while space.steps < _FEW_STEPS and not space.exhausted and space.dimension < self.how.dimension:
             space = solvers.grow(space, self._product)
+            if keep is not None:
+                keep(space.steps, space.next, space.columns[-1])
         return replace(self, space=space)
 
     def _reduced(self, labels: np.ndarray) -> np.ndarray:
@@ -213,6 +215,9 @@ class KrylovBlock:
             return solvers.space_from(labels, self.steps.pieces(labels, self.how.dimension))
         except ValueError:  # nothing kept, or steps of runs that did not know of each other
             return None
+
+    def _keeper(self, labels: np.ndarray, space: "solvers.KrylovSpace | None") -> _Keeper | None:
+        return None if self.steps is None else _Keeper(self.steps, labels, None if space is None else space.next)
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         if self.basis is None:

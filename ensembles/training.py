@@ -106,7 +106,7 @@ def train(
         shapes.update({f"nngp_{i}": ((rank, rank), kernel.dtype)} if nngp else {})
     kept = means.store.get("spectrum", spectrum_key, shapes) if means.store else None
     if kept is None:
-        whole = assemble(gram, _tiles(gram, key, means, progress))
+        whole = assemble(gram, _tiles(gram, *_places(gram, key, means), progress))
         kept = _factorise(whole, bases, problem.size, progress)
         if means.store:
             means.store.put("spectrum", spectrum_key, kept)
@@ -137,14 +137,13 @@ def train_krylov(
     assert isinstance(means.solver, solvers.Krylov)
     gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps))
     key = _key(gram, problem.reduction)
+    stored, cluster = _places(gram, key, means)
     sums = GramSums(gram)
     here: dict[Corner, GramTile] = {}
-    for corner, tile in _tiles(gram, key, means, progress, blocks=False):
+    for corner, tile in _tiles(gram, stored, cluster, progress, blocks=False):
         sums.add(corner, tile)
-        if means.store is None:
+        if stored is None:
             here[corner] = tile
-    stored = TileStore(gram, means.store, key) if means.store else None
-    cluster = Cluster(means.executor, stored) if means.executor is not None and stored else None
     spectra = []
     for i, basis in enumerate(_bases(problem, irreps)):
 
@@ -160,19 +159,29 @@ def train_krylov(
     return Trained(tuple(spectra), (), sums.mean_diagonal)
 
 
-def _tiles(
-    gram: GramProblem, key: dict[str, Any], means: Means, progress: Progress | None, blocks: bool = True
-) -> Iterator[tuple[Corner, GramTile]]:
-    """Yield all tiles: computed, or kept in a store, here or by the executor's workers."""
+def _places(gram: GramProblem, key: dict[str, Any], means: Means) -> tuple[TileStore | None, Cluster | None]:
+    """Return where tiles are kept, and who makes them if not this process."""
     if means.store is None:
-        yield from computed_tiles(gram, progress)
-        return
+        return None, None
     stored = TileStore(gram, means.store, key)
-    if means.executor is None:
+    return stored, None if means.executor is None else Cluster(means.executor, stored)
+
+
+def _tiles(
+    gram: GramProblem,
+    stored: TileStore | None,
+    cluster: Cluster | None,
+    progress: Progress | None,
+    blocks: bool = True,
+) -> Iterator[tuple[Corner, GramTile]]:
+    """Yield all tiles: computed, or kept in a store, here or by workers; with blocks=False perhaps without these."""
+    if stored is None:
+        yield from computed_tiles(gram, progress)
+    elif cluster is None:
         yield from stored.tiles(progress)
-        return
-    for corner, tile in Cluster(means.executor, stored).make_all(progress):
-        yield corner, stored.make(corner) if blocks else tile
+    else:
+        for corner, tile in cluster.make_all(progress):
+            yield corner, stored.make(corner) if blocks else tile
 
 
 def _factorise(

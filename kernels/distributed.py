@@ -85,10 +85,10 @@ class Cluster:
         """Have all tiles made, and yield them without their blocks, which stay in the store."""
         from distributed import as_completed
 
-        check_executor(self.executor)
         missing = list(self.tiles.problem.corners())
         total, done = len(missing), 0
         while missing:
+            check_executor(self.executor)
             sent = self._everywhere()
             futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in missing}
             for future in as_completed(futures):
@@ -109,10 +109,10 @@ class Cluster:
 
     def product(self, irrep: int, v: np.ndarray) -> np.ndarray:
         """Multiply vectors [n d, p] with one block: `TiledBlock.product`, a column of tiles a task."""
-        check_executor(self.executor)
         columns = self.tiles.problem.columns()
         parts: dict[int, np.ndarray] = {}
         while len(parts) < len(columns):
+            check_executor(self.executor)
             sent = self._everywhere()
             vectors = self._send(np.ascontiguousarray(v))
             workers = sorted(self.executor.nthreads())  # none, where the last has just died

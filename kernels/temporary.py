@@ -34,5 +34,5 @@ def left_over(path: Path) -> bool:
     except ProcessLookupError:
         return True
     except OSError:  # somebody else's, alive
-        pass
+        return False
     return False

@@ -48,6 +48,10 @@ class Krylov:
     preconditioner: int = 1000
 
     def __post_init__(self) -> None:
+        for name in ("dimension", "preconditioner"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f"{name} must be an integer, found {value!r}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be 0 < tolerance < 1, found {self.tolerance}")
         if self.dimension < 1:

@@ -233,6 +233,20 @@ def test_timescales_are_those_of_ritz_values():
     assert krylov.timescales[0] == pytest.approx(dense.timescales[0], rel=1e-10)
 
 
+def test_what_timescales_cost_is_kept(tmp_path, monkeypatch):
+    x, y, x_test = data()
+    first = hf.DeepEnsemble(NETWORK, solver="krylov", ridge=1e-3, store=tmp_path).fit(x, y)
+    timescales = first.timescales
+    counted = count_products(monkeypatch)
+    grow = solvers.grow
+    monkeypatch.setattr(solvers, "grow", lambda *args: counted.append(1) or grow(*args))
+    assert (first.timescales == timescales).all()
+    second = hf.DeepEnsemble(NETWORK, solver="krylov", ridge=1e-3, store=tmp_path).fit(x, y)
+    assert (second.timescales == timescales).all()
+    second.predict(x_test, TIMES)
+    assert not counted
+
+
 def test_covariances_and_members_are_refused():
     x, y, x_test = data()
     ensemble = hf.DeepEnsemble(NETWORK, solver="krylov").fit(x, y)
@@ -285,6 +299,9 @@ def test_what_is_no_solver():
         hf.DeepEnsemble(NETWORK, solver="lanczos")
     with pytest.raises(ValueError, match="tolerance must be"):
         solvers.Krylov(tolerance=2)
+    for wrong in ({"dimension": 50.5}, {"preconditioner": True}):
+        with pytest.raises(TypeError, match="must be an integer, found"):
+            solvers.Krylov(**wrong)
 
 
 @pytest.mark.parametrize("solver", ["dense", "krylov"])

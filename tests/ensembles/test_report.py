@@ -1,118 +1,21 @@
-"""The report, from made-up verdicts: every file, the HDF5 round trip, figures redrawn from it, the page as HTML."""
+"""The report, from made-up verdicts: every file, the HDF5 round trip, figures redrawn from it."""
 
-import base64
-import doctest
-import importlib
-import pkgutil
-import sys
-from html.parser import HTMLParser
 from importlib.metadata import version
-from types import SimpleNamespace
 
 import h5py
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from reports import PICTURES, TIMES, made_up, t3, t4, t5, t6, verdict, write
 
-from haarflow.theorems import Measurement, Theorem, Verdict
 from haarflow.theorems import report as room
-from haarflow.theorems.report import FIGURES, figures, legend, read_report, redraw, verdict_table, write_report
+from haarflow.theorems.report import FIGURES, legend, read_report, redraw, verdict_table, write_report
 from haarflow.theorems.report.data import as_report
-from haarflow.theorems.report.style import new_figure
-
-TIMES = np.append(np.geomspace(0.4, 2e6, 25), np.inf)
-PICTURES = ["verdicts", "orbit_error", "members", "same_prediction", "concentration", "subgroups"]
-
-
-def t3(rng):
-    spans = {"times": TIMES, "early": np.array([4.0]), "late": np.array([2e5])}
-    plain = 0.3 + 0.5 * np.log10(np.append(TIMES[:-1], 2e6) + 1) / 6.3
-    return {**spans, "augmented": 1e-15 * (1 + rng.random(26)), "plain": plain}
-
-
-def t4(rng, order=None):
-    sizes = np.array([10, 100, 1000])
-    members = 1.4 - 0.9 / (1 + 1e3 / np.append(TIMES[:-1], 1e9))
-    curves = {**t3(rng), "sizes": sizes, "members": members}
-    curves["means"] = members * sizes[:, None] ** -0.5 * np.exp(0.1 * rng.normal(size=(3, 26)))
-    curves["ensemble"] = 1e-14 * (1 + rng.random(26))
-    curves["law"] = 4e-15 * (1 + rng.random(26))
-    if order:
-        learnt = 1 / (1 + 1e3 / np.append(TIMES[:-1], 1e9))
-        curves["osp_members"] = 1 + (order - 1) * (0.2 + 0.5 * learnt)
-        curves["osp_means"] = 1 + (order - 1) * (1 - 0.5 / (1 + learnt * sizes[:, None] ** 0.5))
-        curves["osp_ensemble"] = np.full(26, float(order))
-        curves["osp_plain"] = 1 + (order - 1) * 0.4 * learnt
-        curves["order"] = np.array([order])
-    return curves
-
-
-def t5(rng):
-    ratios, sizes, times = np.linspace(0.5, 3, 6), np.array([5, 20, 80]), np.array([1.0, 1e3, np.inf])
-    bound = np.sqrt(2 / np.pi) / ratios * np.exp(-(ratios**2) / 2)
-    frequency = np.minimum(bound, 1) * (0.7 + 0.2 * rng.random((3, 3, 6)))
-    frequency[0, 0, -1] = 0
-    expected = np.array([0.8, 0.3, 0.1])[:, None] / sizes**0.5
-    return {
-        "ratios": ratios,
-        "sizes": sizes,
-        "times": times,
-        "frequency": frequency,
-        "bound": bound,
-        "halved": np.broadcast_to(np.sqrt(1 / (2 * np.pi)) / ratios * np.exp(-2 * ratios**2), (3, 3, 6)).copy(),
-        "trials": np.array([2000]),
-        "rms": expected * np.exp(0.03 * rng.normal(size=(3, 3))),
-        "expected": expected,
-    }
-
-
-def t6(rng):
-    k, times = np.array([2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]), np.array([1.0, 1e3, np.inf])
-    bound = np.array([0.1, 0.8, 2.0])[:, None] * 2 * np.sin(np.pi / (2 * k))
-    ratio = 0.2 + 0.4 * rng.random((3, 11))
-    return {
-        "subgroups": k,
-        "times": times,
-        "deviation": 0.8 * ratio * bound,
-        "bound": bound,
-        "control": 0.3 * k * (1 + 0.1 * np.arange(3))[:, None],
-        "ratio": ratio,
-    }
-
-
-def verdict(theorem, workload, curves, residual=2e-15, control=0.7, bound=1e-11, floor=1e-3):
-    entry = Theorem(theorem, f"what {theorem} says", f"source of {theorem}", bound, floor, lambda workload: None)
-    task = SimpleNamespace(name=workload, title=f"what {workload} is")
-    return Verdict(entry, task, Measurement(residual, control, f"what {theorem} breaks", curves))
-
-
-def made_up(seed=0):
-    rng = np.random.default_rng(seed)
-    names = ("digits x C4", "digits x D4", "Ising x C4", "vectors x O")
-    verdicts = [verdict(theorem, name, {}) for theorem in ("NT", "T1", "T2") for name in names]
-    verdicts += [verdict("T3", names[2], t3(rng))]
-    verdicts += [verdict("T4", name, t4(rng, order)) for name, order in zip(names[1:3], (8, None), strict=True)]
-    verdicts += [verdict("T5", names[0], t5(rng), residual=0.8, control=1.7, bound=1, floor=1)]
-    verdicts += [verdict("T6", "plane x SO(2)", t6(rng), residual=0.6, control=17.0, bound=1, floor=1)]
-    return verdicts
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    verdicts = made_up()
-    folder = tmp_path_factory.mktemp("report") / "inner"
-    before = dict(matplotlib.rcParams)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "matplotlib.pyplot", None)  # whoever imports it now fails
-        paths = write_report(verdicts, folder)
-    assert dict(matplotlib.rcParams) == before
-    return verdicts, paths, folder
-
-
-def one_each():
-    """Return one verdict per theorem."""
-    return list({given.theorem.name: given for given in reversed(made_up())}.values())
+    return write(tmp_path_factory.mktemp("report") / "inner")
 
 
 def drawn(name, workloads):
@@ -368,114 +271,3 @@ def test_only_infinite_time(tmp_path):
     curves = {name: curve[..., -1:] for name, curve in t4(rng, 4).items() if name not in ("sizes", "means")}
     curves |= {"sizes": np.array([7]), "means": np.array([[0.1]]), "osp_means": np.array([[3.0]])}
     assert "members.png" in [path.name for path in write_report([verdict("T4", "a", curves)], tmp_path)]
-
-
-class Page(HTMLParser):
-    """Checks nesting, collects text, images and attributes."""
-
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.text, self.tags = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def of(self, tag):
-        return [attributes for found, attributes in self.tags if found == tag]
-
-
-def test_page_stands_alone(written):
-    verdicts, paths, folder = written
-    source = paths[-1].read_text(encoding="utf-8")
-    page = Page(source)
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
-    assert not any(word in source for word in ("http:", "https:", "url(", "@import"))
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
-    images = page.of("img")
-    assert [attributes["id"] for attributes in page.of("figure")] == PICTURES
-    for name, image in zip(PICTURES, images, strict=True):
-        kind, data = image["src"].split(",")
-        assert kind == "data:image/png;base64"
-        assert base64.b64decode(data) == (folder / f"{name}.png").read_bytes()
-        assert len(image["alt"]) > 40
-    text = "\n".join(page.text)
-    assert f"haarflow {version('haarflow')}, 20" in text
-    assert f"{len(verdicts)} of {len(verdicts)} verdicts hold." in text
-    for given in verdicts:
-        for words in (given.theorem.name, given.theorem.statement, given.theorem.source, given.measurement.broken):
-            assert words in text
-        assert given.workload.title in text
-    assert len([cell for cell in page.of("td") if cell["data-label"] == "residual"]) == len(verdicts)
-    cells = "".join(page.text[page.text.index("T6") :])
-    assert "plane x SO(2)0.61171holds" in cells.replace("\n", "")
-
-
-def test_page_escapes(tmp_path):
-    bad = '<b>&"a" <script>alert(1)</script>'
-    rng = np.random.default_rng(4)
-    entry = Theorem(bad, bad, bad, 1e-11, 1e-3, lambda workload: None)
-    task = SimpleNamespace(name=bad.replace("/", ""), title=bad)
-    paths = write_report([Verdict(entry, task, Measurement(1.0, 1.0, bad, t3(rng)))], tmp_path)
-    source = paths[-1].read_text(encoding="utf-8")
-    page = Page(source)
-    assert not page.of("script")
-    assert not page.of("b")
-    assert "".join(page.text).count(bad) == 5  # name, statement, source, control, title
-    assert "FAILS" in page.text
-    assert read_report(paths[1]).rows[0].theorem == bad
-
-
-def test_without_matplotlib(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        monkeypatch.setitem(sys.modules, name, None)
-    paths = write_report(one_each()[:2], tmp_path)
-    assert [path.name for path in paths] == ["verdicts.txt", "verdicts.h5", "report.html"]
-    page = Page(paths[-1].read_text(encoding="utf-8"))
-    assert not page.of("img")
-    assert 'pip install "haarflow[plots]"' in page.text
-    with pytest.raises(ImportError, match=r'pip install "haarflow\[plots\]"'):
-        redraw(paths[1], tmp_path)
-    monkeypatch.undo()
-    assert [path.name for path in redraw(paths[1], tmp_path)][-1] == "report.html"
-
-
-def test_no_verdicts(tmp_path):
-    assert [path.name for path in write_report([], tmp_path)] == ["verdicts.txt", "verdicts.h5", "report.html"]
-    assert read_report(tmp_path / "verdicts.h5").rows == ()
-
-
-def test_a_theorem_brings_its_figure_with_one_entry(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "FIGURES", dict(FIGURES))
-    seen = []
-
-    @room.figure("mine", "T9", ("height",), "Heights < depths.")
-    def draw_mine(panels):
-        seen.extend(panels)
-        figure = new_figure(3, 2)
-        figure.subplots().plot(panels[0].curves["height"])
-        return figure
-
-    verdicts = [verdict("T9", name, curves) for name, curves in (("a", {"height": np.arange(3.0)}), ("b", {}))]
-    paths = write_report(verdicts, tmp_path)
-    assert [path.name for path in paths[2:]] == ["verdicts.png", "mine.png", "report.html"]
-    assert [(panel.workload, panel.bound) for panel in seen] == [("a", 1e-11)]
-    assert "Heights &lt; depths." in paths[-1].read_text()
-
-
-@pytest.mark.parametrize("name", [found.name for found in pkgutil.iter_modules(room.__path__)])
-def test_examples(name):
-    module = importlib.import_module(f"haarflow.theorems.report.{name}")
-    assert doctest.testmod(module).failed == 0
