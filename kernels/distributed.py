@@ -1,6 +1,8 @@
 """Tiles of an orbit Gram on the workers of a Dask cluster that share the store."""
 
+import os
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -17,10 +19,16 @@ from haarflow.kernels.store import StoreError
 from haarflow.kernels.tile_store import TileStore
 from haarflow.kernels.tiled_block import TiledBlock
 
-__all__ = ["Cluster", "check_executor", "check_workers"]
+__all__ = ["Cluster", "ClusterWarning", "check_executor", "check_workers"]
 
 # Seconds that a cluster without workers is given to find some.
 _PATIENCE = 60
+# Dask's default has the C library give memory back after each large array: tiles take twice as long.
+_TRIM, _LEAST_TRIM = "MALLOC_TRIM_THRESHOLD_", 2**28
+
+
+class ClusterWarning(UserWarning):
+    """Workers are set up so that they are slow."""
 
 
 def check_executor(executor: Any) -> None:
@@ -47,7 +55,7 @@ def check_executor(executor: Any) -> None:
 
 
 def check_workers(executor: Any) -> None:
-    """Refuse a client without workers: at the beginning, since later ones may die and come back.
+    """Refuse a client without workers, and warn of slow ones: at the beginning, since later ones may die and come back.
 
     Parameters
     ----------
@@ -61,6 +69,21 @@ def check_workers(executor: Any) -> None:
     """
     if not executor.nthreads():
         raise ValueError("executor must have at least one worker, found none")
+    found = executor.run(_trim_threshold, on_error="ignore").values()
+    low = [value for value in found if value is not None and int(value) < _LEAST_TRIM]
+    if low:
+        warnings.warn(
+            f"workers run with {_TRIM}={low[0]}, which makes tiles take twice as long: start them with "
+            f"{_TRIM}={2**30}, or before a LocalCluster call "
+            f'dask.config.set({{"distributed.nanny.pre-spawn-environ.{_TRIM}": {2**30}}})',
+            ClusterWarning,
+            stacklevel=3,
+        )
+
+
+def _trim_threshold() -> str | None:
+    value = os.environ.get(_TRIM)
+    return value if value is not None and value.isdigit() else None
 
 
 @dataclass(frozen=True)

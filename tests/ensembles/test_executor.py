@@ -12,6 +12,7 @@ from haarflow import groups, kernels
 from haarflow.kernels import distributed as ours
 from haarflow.kernels import gram_tiles
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 NETWORK = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
@@ -22,10 +23,13 @@ pytestmark = pytest.mark.filterwarnings("default")
 # Run on workers, which cannot import this file.
 SHRINK = "from haarflow.kernels import gram_tiles; gram_tiles._SMALLEST_SIDE = gram_tiles._LARGEST_SIDE = 16"
 
+TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
+
 
 @pytest.fixture(scope="module")
 def client():
     with (
+        dask.config.set({TRIM: 2**30}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -80,6 +84,17 @@ def test_a_folder_that_workers_do_not_share(client, tmp_path, monkeypatch):
     monkeypatch.setattr(ours.TileStore, "find", lambda self, corner: None)  # here: the workers have their own
     with pytest.raises(kernels.StoreError, match="store must be a folder that all workers see"):
         fitted(tmp_path, executor=client)
+
+
+def test_workers_that_give_memory_back_too_soon_are_warned_of(client, tmp_path):
+    variable = TRIM.rsplit(".", 1)[-1]
+    client.run(exec, f"import os; os.environ['{variable}'] = '65536'")
+    with pytest.warns(
+        hf.ClusterWarning, match=f"workers run with {variable}=65536, which makes tiles take twice as long"
+    ):
+        fitted(tmp_path, executor=client)
+    client.run(exec, f"import os; os.environ['{variable}'] = '{2**30}'")
+    fitted(tmp_path, executor=client)
 
 
 def test_what_is_no_executor(client, tmp_path):

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from threading import Thread
 
+import dask
 from distributed import Client, LocalCluster, WorkerPlugin
 from reliability import hooks, program
 from reliability.program import CORNERS
@@ -31,7 +32,8 @@ def main():
     solver, store, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     program.use_small_tiles()
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
+    trim = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30}
+    with dask.config.set(trim), LocalCluster(**options) as cluster, Client(cluster) as client:
         client.register_plugin(SmallAndSlow())
         client.wait_for_workers(2, timeout=30)
         killed, found = [], {}
