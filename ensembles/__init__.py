@@ -2,20 +2,25 @@
 
 from importlib.metadata import version as _version
 
-from haarflow import datasets, finite, groups, kernels, measures, solvers, testing, theorems
+from haarflow import datasets, finite, groups, kernels, measures, networks, solvers, testing, theorems
 from haarflow.datasets import one_hot
 from haarflow.deep import DeepEnsemble
 from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed, members_needed_on_orbit
 from haarflow.fitting import SolverWarning
+from haarflow.kernels.distributed import ClusterWarning
 from haarflow.law import ConvergenceWarning, Law, ResolutionWarning
+from haarflow.networks import DivergenceError, FiniteEnsemble
 from haarflow.reduction import ReductionWarning
 from haarflow.subgroups import subgroup_bound
 
 __version__ = _version("haarflow")
 
 __all__ = [
+    "ClusterWarning",
     "ConvergenceWarning",
     "DeepEnsemble",
+    "DivergenceError",
+    "FiniteEnsemble",
     "Law",
     "ReductionWarning",
     "ResolutionWarning",
@@ -29,6 +34,7 @@ __all__ = [
     "measures",
     "members_needed",
     "members_needed_on_orbit",
+    "networks",
     "one_hot",
     "solvers",
     "subgroup_bound",

@@ -1,5 +1,6 @@
 """A progress bar on a terminal, and none elsewhere."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from haarflow.kernels.orbit_tiles import Progress as Report
 
-__all__ = ["progress_bar"]
+__all__ = ["Counter", "progress_bar"]
 
 # What the items of a label are, where their number per second says something.
 _UNITS = {"orbit Gram": "tiles", "test kernel": "test points", "eigendecomposition": "blocks"}
@@ -60,3 +61,27 @@ def progress_bar(report: Report | bool | None, per_second: float = 10) -> Iterat
             bar.update(tasks[label], completed=done, total=total)  # type: ignore[arg-type]
 
         yield show
+
+
+class Counter:
+    """Adds up what several threads have done, and reports it.
+
+    Parameters
+    ----------
+    report : callable or None
+        report(label, done, total).
+    label : str
+        Of the work.
+    total : int
+        Of its items.
+    """
+
+    def __init__(self, report: Report | None, label: str, total: int) -> None:
+        self._report, self._label, self._total, self._done, self._lock = report, label, total, 0, threading.Lock()
+
+    def __call__(self, several: int) -> None:
+        """Count items more."""
+        with self._lock:
+            self._done += several
+            if self._report is not None:
+                self._report(self._label, self._done, self._total)

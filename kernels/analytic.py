@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.kernels.architecture import Sequential
+from haarflow.kernels.architecture import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Residual, Sequential
 from haarflow.kernels.backend import check_dtype
-from haarflow.kernels.duals import Distances
+from haarflow.kernels.duals import DUALS, Distances
 from haarflow.kernels.flat import Vectors, flat_gram, of_distances, prepare_vectors
 from haarflow.kernels.images import Images, image_gram, prepare_images
 from haarflow.kernels.pair import KernelPair
@@ -37,6 +37,7 @@ class AnalyticKernel:
     def __post_init__(self) -> None:
         if not isinstance(self.architecture, Sequential):
             raise TypeError(f"architecture must be kernels.Sequential(...), found {self.architecture!r}")
+        _check_layers(self.architecture.layers)
         object.__setattr__(self, "dtype", check_dtype(self.dtype).name)
 
     @property
@@ -147,6 +148,14 @@ class AnalyticKernel:
         if x.ndim < 2:
             raise ValueError(f"{name} must be [n, d] or [n, spatial axes, channels], found shape {x.shape}")
         return np.ascontiguousarray(x, dtype=self.dtype)
+
+
+def _check_layers(layers: tuple[Layer, ...]) -> None:
+    for layer in layers:
+        if isinstance(layer, Residual):
+            _check_layers(layer.branch)
+        elif not isinstance(layer, (AvgPool, Conv, Dense, Flatten, GlobalAvgPool, *DUALS)):
+            raise TypeError(f"architecture must have layers with a kernel in closed form, found {layer}")
 
 
 def analytic(architecture: Sequential, dtype: str = "float64") -> AnalyticKernel:

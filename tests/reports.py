@@ -11,7 +11,7 @@ from haarflow.theorems import Measurement, Theorem, Verdict
 from haarflow.theorems.report import write_report
 
 TIMES = np.append(np.geomspace(0.4, 2e6, 25), np.inf)
-PICTURES = ["verdicts", "orbit_error", "members", "same_prediction", "concentration", "subgroups"]
+PICTURES = ["verdicts", "orbit_error", "members", "same_prediction", "concentration", "subgroups", "any_width"]
 
 
 def t3(rng):
@@ -70,6 +70,15 @@ def t6(rng):
     }
 
 
+def t7(rng):
+    sizes = np.array([4, 16, 64, 256])
+    curves = {"sizes": sizes}
+    for name, floor in (("symmetric", 0.0), ("initial", 0.03), ("asymmetric", 0.1)):
+        curves[name] = np.sqrt(0.5 / sizes + floor**2) * np.exp(0.03 * rng.normal(size=4))
+        curves[f"{name}_floor"], curves[f"{name}_commutator"] = np.array([floor]), np.array([0.43 * (floor > 0)])
+    return curves
+
+
 def verdict(theorem, workload, curves, residual=2e-15, control=0.7, bound=1e-11, floor=1e-3):
     entry = Theorem(theorem, f"what {theorem} says", f"source of {theorem}", bound, floor, lambda workload: None)
     task = SimpleNamespace(name=workload, title=f"what {workload} is")
@@ -84,6 +93,7 @@ def made_up(seed=0):
     verdicts += [verdict("T4", name, t4(rng, order)) for name, order in zip(names[1:3], (8, None), strict=True)]
     verdicts += [verdict("T5", names[0], t5(rng), residual=0.8, control=1.7, bound=1, floor=1)]
     verdicts += [verdict("T6", "plane x SO(2)", t6(rng), residual=0.6, control=17.0, bound=1, floor=1)]
+    verdicts += [verdict("T7", "supports x C4", t7(rng), residual=0.7, control=30.0, bound=5, floor=7)]
     return verdicts
 
 

@@ -8,6 +8,7 @@ from haarflow.theorems import (
     t4_law,
     t5_concentration,
     t6_subgroups,
+    t7_any_width,
 )
 from haarflow.theorems.registry import THEOREMS, Measurement, Theorem, Verdict, plan, run, theorem
 from haarflow.theorems.report import write_report
@@ -30,6 +31,7 @@ __all__ = [
     "t4_law",
     "t5_concentration",
     "t6_subgroups",
+    "t7_any_width",
     "theorem",
     "write_report",
 ]

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from reports import PICTURES, TIMES, made_up, t3, t4, t5, t6, verdict, write
+from reports import PICTURES, TIMES, made_up, t3, t4, t5, t6, t7, verdict, write
 
 from haarflow.theorems import report as room
 from haarflow.theorems.report import FIGURES, legend, read_report, redraw, verdict_table, write_report
@@ -22,7 +22,7 @@ def drawn(name, workloads):
     """Draw one figure with a number of workloads, out of the made-up curves."""
     entry = FIGURES[name]
     rng = np.random.default_rng(1)
-    make = {"T3": t3, "T4": lambda rng: t4(rng, 6), "T5": t5, "T6": t6}[entry.theorem]
+    make = {"T3": t3, "T4": lambda rng: t4(rng, 6), "T5": t5, "T6": t6, "T7": t7}[entry.theorem]
     panels = [room.Panel(f"workload {number}", make(rng), 1e-11) for number in range(workloads)]
     return panels, entry.draw(panels)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from haarflow import deep, groups, kernels, law, solvers, theorems
-from haarflow.theorems import t6_subgroups, workloads
+from haarflow.theorems import t6_subgroups, t7_any_width, workloads
 from haarflow.theorems.report import legend, verdict_table
 
 SMALL = {
@@ -90,6 +90,19 @@ def test_a_planted_symmetry_breaking_is_noticed(monkeypatch):
     assert not next(theorems.run("T6", [])).holds
 
 
+def test_finite_networks_with_symmetric_supports_leave_no_floor_and_others_do():
+    (workload,) = theorems.THEOREMS["T7"].own(0, True)
+    found = t7_any_width.any_width(workload)
+    entry = theorems.THEOREMS["T7"]
+    assert theorems.Verdict(entry, workload, found).holds
+    floors = [found.curves[f"{name}_floor"][0] for name in ("symmetric", "initial", "asymmetric")]
+    assert floors == sorted(floors)
+    assert [found.curves[f"{name}_commutator"][0] > 0 for name in ("symmetric", "asymmetric")] == [False, True]
+    # A support that breaks the symmetry is noticed in the first place of the verdict too.
+    swapped = dataclasses.replace(workload, architecture=workload.broken_architecture)
+    assert not theorems.Verdict(entry, workload, t7_any_width.any_width(swapped)).holds
+
+
 def test_a_planted_error_in_the_kernel_is_noticed(monkeypatch):
     call = kernels.AnalyticKernel.__call__
 
@@ -114,7 +127,7 @@ def test_a_control_that_does_not_fail_fails_the_verdict():
 
 
 def test_names_are_checked():
-    with pytest.raises(ValueError, match=r"theorem must be one of \['NT', 'T1', .*'T6'\], found 'T0'"):
+    with pytest.raises(ValueError, match=r"theorem must be one of \['NT', 'T1', .*'T7'\], found 'T0'"):
         next(theorems.run("T0", []))
 
 

@@ -1,0 +1,88 @@
+"""Members in a store: a few at a time, at the steps asked for, under all that they were trained from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from haarflow.kernels import Store
+from haarflow.kernels.entry import Key, Shapes
+from haarflow.networks.training import State
+
+__all__ = ["FORMAT", "Checkpoints"]
+
+_KIND = "members"
+# Raised when the same key would give other members.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where members are kept.
+
+    Attributes
+    ----------
+    store : Store
+        The store.
+    key : dict
+        What they are trained from.
+    template : State
+        One member: which arrays it has.
+    """
+
+    store: Store
+    key: Key
+    template: State
+
+    def get(self, members: Sequence[int], step: int) -> list[State] | None:
+        """Return members at a step, or None."""
+        leaves, tree = jax.tree.flatten((self.template.parameters, self.template.optimizer))
+        shapes: Shapes = {
+            _name(i): ((len(members), *np.shape(leaf)), np.asarray(leaf).dtype.name) for i, leaf in enumerate(leaves)
+        }
+        arrays = self.store.get(_KIND, self._key(members, step), shapes)
+        if arrays is None:
+            return None
+        stacked = [arrays[_name(i)] for i in range(len(leaves))]
+        return [State(*jax.tree.unflatten(tree, [leaf[m] for leaf in stacked])) for m in range(len(members))]
+
+    def put(self, members: Sequence[int], step: int, states: Sequence[State]) -> None:
+        """Keep members at a step."""
+        each = [jax.tree.leaves((state.parameters, state.optimizer)) for state in states]
+        arrays = {_name(i): np.stack(same) for i, same in enumerate(zip(*each, strict=True))}
+        self.store.put(_KIND, self._key(members, step), arrays)
+
+    def refusal(self) -> str:
+        """Say how what is kept differs from what was asked for."""
+        nearest: tuple[list[str], Key] | None = None
+        for entry in self.store.entries():
+            if entry.kind != _KIND or entry.key is None:
+                continue
+            found = entry.key
+            names = {*self.key, *found} - {"members", "step"}
+            differing = sorted(name for name in names if found.get(name) != self.key.get(name))
+            if nearest is None or len(differing) < len(nearest[0]):
+                nearest = differing, found
+        if nearest is None:
+            return "it holds no members"
+        differing, found = nearest
+        if not differing:
+            return (
+                f"it holds members {found['members']} at step {found['step']} of the same ensemble, not all asked for"
+            )
+        said = [f"{name} = {_short(found.get(name))}, not {_short(self.key.get(name))}" for name in differing]
+        return "its nearest members have " + "; ".join(said)
+
+    def _key(self, members: Sequence[int], step: int) -> Key:
+        return {**self.key, "members": [int(m) for m in members], "step": step}
+
+
+def _name(i: int) -> str:
+    return f"leaf_{i}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,366 @@
+"""FiniteEnsemble: many networks of finite width, trained with augmentation."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from haarflow.groups import Action, Representation, no_action
+from haarflow.inputs import as_integer, as_samples, check_room
+from haarflow.kernels import Sequential, Store
+from haarflow.kernels.orbit_tiles import Progress
+from haarflow.networks.checkpoints import Checkpoints
+from haarflow.networks.evaluation import outputs
+from haarflow.networks.penalty import critical_penalty
+from haarflow.networks.settings import Settings, as_members
+from haarflow.networks.setup import Setup, prepare
+from haarflow.networks.stability import DivergenceError, largest_stable_rate
+from haarflow.networks.training import State, advance
+from haarflow.progress import Counter, progress_bar
+
+__all__ = ["FiniteEnsemble"]
+
+
+class FiniteEnsemble:
+    """An ensemble of networks of finite width, trained together on all, or random, transforms of a training set.
+
+    Parameters
+    ----------
+    arch : Sequential
+        The network, in the parametrisation of its kernel: `DeepEnsemble` with the same arguments is its limit.
+    width : int
+        Channels of every hidden layer.
+    members : int or sequence of int
+        How many; or which, such as [17] for that member alone: each depends on the seed and its own number only.
+    action : Action, optional
+        How the group acts on samples, interpolated actions included; default no augmentation.
+    output : Representation, optional
+        How it acts on targets; default not at all.
+    loss : {"mean", "sum", "cross_entropy"}
+        1/(2 N k) sum |f - y|^2 over the N samples of a step, 1/2 sum |f - y|^2, or the mean of -sum y log softmax f.
+    learning_rate : float
+        Of the optimizer.
+    optimizer : str
+        A factory of Optax, such as "sgd" or "adam".
+    options : dict, optional
+        Its other arguments, numbers and booleans, such as {"momentum": 0.9}.
+    augmentation : {"orbit", "random"}
+        All transforms of each sample, or one random transform of each, drawn anew at every step.
+    batch : int, optional
+        Samples of a step, of a shuffled walk through the augmented set ("orbit") or the samples ("random"); default
+        all of them at every step.
+    initial_support : sequence of (dy, dx), optional
+        Weights of filters outside these offsets begin at 0.
+    penalty : float
+        gamma of a penalty (gamma/2) |P A|^2 on the layers' part that is not equivariant.
+    dtype : {"float32", "float64"}
+        Of parameters and outputs.
+    seed : int
+        Of the ensemble.
+    store : path or kernels.Store, optional
+        Folder that keeps members: a run that was killed goes on where it stopped, and ends with the same bits.
+    progress : callable, bool, optional
+        progress(label, done, total); default a bar on a terminal and none elsewhere.
+    chunk : int
+        Members that are trained side by side, and kept in one file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what was found, and what would be right.
+
+    Notes
+    -----
+    Cost: for each member and step three forward passes over the step's samples.
+    Source: Gerken & Kessel 2024; Nordenfors & Flinth 2024, 2025.
+
+    Examples
+    --------
+    >>> import haarflow as hf
+    >>> from haarflow import groups, kernels
+    >>> net = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5), kernels.Relu(), kernels.Dense())
+    >>> data = hf.datasets.digits(8)
+    >>> ensemble = hf.FiniteEnsemble(net, width=32, members=4, action=groups.image_rotations(4), learning_rate=10.0)
+    >>> f = ensemble.fit(data.x, data.y, steps=[0, 50]).predict(data.x)
+    >>> f.shape, bool(((f[1] - data.y) ** 2).mean() < ((f[0] - data.y) ** 2).mean())
+    ((2, 4, 8, 10), True)
+    """
+
+    def __init__(
+        self,
+        arch: Sequential,
+        width: int,
+        members: int | Sequence[int],
+        action: Action | None = None,
+        output: Representation | None = None,
+        loss: str = "mean",
+        learning_rate: float = 1.0,
+        optimizer: str = "sgd",
+        options: dict[str, Any] | None = None,
+        augmentation: str = "orbit",
+        batch: int | None = None,
+        initial_support: Sequence[tuple[int, int]] | None = None,
+        penalty: float = 0.0,
+        dtype: str = "float32",
+        seed: int = 0,
+        store: str | Path | Store | None = None,
+        progress: Progress | bool | None = None,
+        chunk: int = 16,
+    ) -> None:
+        self._settings = Settings(
+            arch=arch,
+            width=width,
+            members=as_members(members),
+            action=no_action() if action is None else action,
+            output=output,
+            loss=loss,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            options=options or {},
+            augmentation=augmentation,
+            batch=batch,
+            initial_support=initial_support,
+            penalty=penalty,
+            dtype=dtype,
+            seed=seed,
+        )
+        self.members = self._settings.members
+        if store is not None and not isinstance(store, (str, Path, Store)):
+            raise TypeError(f"store must be a path or a Store, found {store!r}")
+        self._store = Store(store) if isinstance(store, (str, Path)) else store
+        if progress is not None and not isinstance(progress, bool) and not callable(progress):
+            raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
+        self._progress, self._chunk = progress, as_integer(chunk, "chunk", 1)
+        self.steps: tuple[int, ...] = ()
+        self._setup: Setup | None = None
+        self._kept: dict[tuple[int, int], list[State]] = {}
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        steps: int | Sequence[int],
+        initial: Sequence[Any] | None = None,
+        save_every: int | None = None,
+    ) -> Self:
+        """Train all members.
+
+        Parameters
+        ----------
+        x, y : array [n, ...], [n, k]
+            Base samples, before augmentation, and their targets.
+        steps : int or sequence of int
+            Steps at which members are kept, 0 included if asked for; the largest is the last.
+        initial : sequence of parameters, optional
+            Where each member begins, as `parameters` gives them; default drawn from the seed.
+        save_every : int, optional
+            With a store, steps after which members are kept besides, so that a killed run loses less.
+
+        Returns
+        -------
+        FiniteEnsemble
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For samples, targets or steps out of shape or range; members that fit no memory without a store.
+        DivergenceError
+            Where a member's loss grows beyond all measure, with the largest stable learning rate.
+
+        Notes
+        -----
+        Cost: members times steps times three forward passes. Memory: without a store members times the steps asked
+        for; with one a chunk of members.
+        """
+        every = None if save_every is None else as_integer(save_every, "save_every", 1)
+        return self._run(x, y, steps, initial, every, train=True)
+
+    def load(self, x: Any, y: Any, steps: int | Sequence[int], initial: Sequence[Any] | None = None) -> Self:
+        """Take members from the store, and train none.
+
+        Parameters
+        ----------
+        x, y, steps, initial
+            As in `fit`.
+
+        Returns
+        -------
+        FiniteEnsemble
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            Without a store, or where it does not hold them; says how what it holds differs.
+        """
+        if self._store is None:
+            raise ValueError("store must be a folder that holds members, found None")
+        return self._run(x, y, steps, initial, None, train=False)
+
+    def predict(self, x_test: Any, steps: int | Sequence[int] | None = None) -> np.ndarray:
+        """Return the outputs of every member.
+
+        Parameters
+        ----------
+        x_test : array [m, ...]
+            Test points.
+        steps : int or sequence of int, optional
+            Some of those asked for in `fit`; default all of them.
+
+        Returns
+        -------
+        array [T, M, m, k]
+            In the ensemble's dtype, T steps.
+
+        Raises
+        ------
+        RuntimeError
+            Before `fit`.
+        ValueError
+            For test points of another shape, or steps that were not asked for.
+        """
+        setup, chosen = self._chosen("predict", steps)
+        x_test = as_samples(x_test, "x_test", setup.recipe.network.sample_shape)
+        shape = (len(chosen), len(self.members), len(x_test), setup.recipe.network.outputs)
+        check_room("x_test", shape, "[steps, members, test points, outputs]")
+        out = np.empty(shape, self._settings.dtype)
+        for i, step in enumerate(chosen):
+            row = 0
+            for first, members in self._chunks():
+                states = self._states(first, members, step)
+                several = [state.parameters for state in states]
+                out[i, row : row + len(members)] = outputs(setup.recipe.network, self._settings.dtype, several, x_test)
+                row += len(members)
+        return out
+
+    def parameters(self, step: int | None = None) -> list[Any]:
+        """Return every member's parameters at a step, by default the last.
+
+        Parameters
+        ----------
+        step : int, optional
+            One of those asked for in `fit`.
+
+        Returns
+        -------
+        list of tuple of dict
+            For each member and linear layer `weights`, [in, out] or [offsets, in, out], and `bias` [out].
+        """
+        _, (*_, last) = self._chosen("parameters", step)
+        return [s.parameters for first, members in self._chunks() for s in self._states(first, members, last)]
+
+    def largest_stable_rate(self, x: Any, y: Any) -> float:
+        """Return the largest learning rate at which plain gradient descent is stable at initialisation.
+
+        Parameters
+        ----------
+        x, y : array [n, ...], [n, k]
+            Training set.
+
+        Notes
+        -----
+        2 / lambda_max of the first member's own NTK in the loss's clock, to 1 %; see
+        `networks.largest_stable_rate`. Cost: about 30 passes over at most 2,000 samples (loss="sum": all).
+        """
+        setup = prepare(self._settings, x, y)
+        return largest_stable_rate(setup.recipe, setup.data, setup.begin(self.members[0]).parameters)
+
+    def critical_penalty(self, x: Any, y: Any, parameters: Any) -> float:
+        """Return the penalty gamma beyond which small deviations from equivariant parameters decay.
+
+        Parameters
+        ----------
+        x, y : array [n, ...], [n, k]
+            Training set.
+        parameters : tuple of dict
+            Of one member, equivariant, near the end of training.
+
+        Returns
+        -------
+        float
+            As `networks.critical_penalty` has it.
+        """
+        setup = prepare(self._settings, x, y, parts=True)
+        return critical_penalty(setup.recipe, setup.data, parameters)
+
+    def _run(
+        self, x: Any, y: Any, steps: Any, initial: Sequence[Any] | None, save_every: int | None, train: bool
+    ) -> Self:
+        asked = sorted({as_integer(step, "steps", 0) for step in np.atleast_1d(steps)})
+        if not asked:
+            raise ValueError("steps must hold at least one step, found none")
+        setup = prepare(self._settings, x, y, initial)
+        if self._store is None:
+            # As many again to work with; shapes are counted as float64.
+            scale = 2 * np.dtype(self._settings.dtype).itemsize / 8
+            shape = (len(asked), len(self.members), round(scale * setup.recipe.network.parameters))
+            check_room("members, without a store to keep them in,", shape, "[steps, members, parameters]")
+        saved = {*range(save_every, asked[-1], save_every)} if save_every and self._store else set()
+        targets = sorted({*asked, *saved})
+        kept: dict[tuple[int, int], list[State]] = {}
+        with progress_bar(self._progress) as progress:
+            report = Counter(progress, "training", len(self.members) * asked[-1])
+            for first, members in self._chunks():
+                states, taken = [setup.begin(member) for member in members], 0
+                for target in targets:
+                    found = self._checkpoints(setup).get(members, target) if self._store else None
+                    if found is None and not train:
+                        raise ValueError(
+                            f"store {self._store.path if self._store else ''} does not hold members {members} at step "
+                            f"{target}: {self._checkpoints(setup).refusal()}"
+                        )
+                    if found is None:
+                        found = self._advance(setup, states, members, taken, target, report)
+                    else:
+                        report((target - taken) * len(members))
+                    states, taken = found, target
+                    if self._store is None and target in asked:
+                        kept[first, target] = states
+        self.steps, self._setup, self._kept = tuple(asked), setup, kept
+        return self
+
+    def _advance(
+        self, setup: Setup, states: list[State], members: list[int], taken: int, target: int, report: Counter
+    ) -> list[State]:
+        states = advance(setup.recipe, setup.data, states, self._settings.seed, members, taken, target - taken, report)
+        for member, state in zip(members, states, strict=True):
+            if state.diverged is not None:
+                stable = largest_stable_rate(setup.recipe, setup.data, setup.begin(member).parameters)
+                raise DivergenceError(
+                    f"learning_rate {self._settings.learning_rate:g} diverges: the loss of member {member} is beyond "
+                    f"all measure at step {state.diverged}; at its initial parameters the largest stable one of plain "
+                    f"gradient descent, 2 / lambda_max of its NTK in this loss's clock, is {stable:.3g}"
+                )
+        if self._store is not None:
+            self._checkpoints(setup).put(members, target, states)
+        return states
+
+    def _checkpoints(self, setup: Setup) -> Checkpoints:
+        assert self._store is not None
+        return Checkpoints(self._store, setup.key, setup.template)
+
+    def _chunks(self) -> Iterator[tuple[int, list[int]]]:
+        for first in range(0, len(self.members), self._chunk):
+            yield first, list(self.members[first : first + self._chunk])
+
+    def _states(self, first: int, members: list[int], step: int) -> list[State]:
+        if self._store is None:
+            return self._kept[first, step]
+        assert self._setup is not None
+        found = self._checkpoints(self._setup).get(members, step)
+        if found is None:
+            raise RuntimeError(f"members {members} at step {step} are gone from {self._store.path}: call fit again")
+        return found
+
+    def _chosen(self, name: str, steps: Any) -> tuple[Setup, list[int]]:
+        if self._setup is None:
+            raise RuntimeError(f"call fit(x, y, steps) before {name}")
+        if steps is None:
+            return self._setup, list(self.steps)
+        chosen = [as_integer(step, "steps", 0) for step in np.atleast_1d(steps)]
+        missing = [step for step in chosen if step not in self.steps]
+        if missing:
+            raise ValueError(f"steps must be among those that fit kept, {list(self.steps)}, found {missing[0]}")
+        return self._setup, chosen

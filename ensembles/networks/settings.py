@@ -1,0 +1,105 @@
+"""What an ensemble of finite networks is told, checked at the door."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from haarflow.groups import Action, Representation
+from haarflow.inputs import as_integer, as_number, as_output
+from haarflow.kernels import Sequential
+from haarflow.kernels.backend import check_dtype
+from haarflow.kernels.entry import Key
+from haarflow.networks.batches import AUGMENTATIONS
+from haarflow.networks.losses import LOSSES
+from haarflow.networks.network import Offsets
+
+__all__ = ["Settings", "as_members"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `FiniteEnsemble` that decide what its members become.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what was found, and what would be right.
+    """
+
+    arch: Sequential
+    width: int
+    members: tuple[int, ...]
+    action: Action
+    output: Representation | None
+    loss: str
+    learning_rate: float
+    optimizer: str
+    options: dict[str, Any]
+    augmentation: str
+    batch: int | None
+    initial_support: Offsets | None
+    penalty: float
+    dtype: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.arch, Sequential):
+            raise TypeError(f"arch must be kernels.Sequential(...), found {self.arch!r}")
+        if not isinstance(self.action, Action):
+            raise TypeError(f"action must be an Action such as groups.image_rotations(4), found {self.action!r}")
+        for name, allowed in (("loss", tuple(LOSSES)), ("augmentation", AUGMENTATIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, found {getattr(self, name)!r}")
+        checked = {
+            "width": as_integer(self.width, "width", 1),
+            "output": as_output(self.action, self.output),
+            "learning_rate": as_number(self.learning_rate, "learning_rate", positive=True),
+            "batch": None if self.batch is None else as_integer(self.batch, "batch", 1),
+            "initial_support": _as_support(self.initial_support),
+            "penalty": as_number(self.penalty, "penalty"),
+            "dtype": check_dtype(self.dtype).name,
+            "seed": as_integer(self.seed, "seed", 0),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        _check_optimizer(self.optimizer, self.options, self.learning_rate)
+
+    def plain(self) -> Key:
+        """Return those that are numbers and names, for a store's key."""
+        names = ("width", "loss", "learning_rate", "optimizer", "options", "augmentation", "batch", "penalty")
+        support = self.initial_support
+        return {
+            **{name: getattr(self, name) for name in (*names, "dtype", "seed")},
+            "initial_support": None if support is None else [list(offset) for offset in support],
+        }
+
+
+def as_members(members: Any) -> tuple[int, ...]:
+    """Return which members are asked for: all below a number, or the numbers given."""
+    if np.ndim(members) == 0:
+        return tuple(range(as_integer(members, "members", 1)))
+    chosen = tuple(as_integer(member, "members", 0) for member in members)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(f"members must be a number, or numbers of which none repeats, found {members!r}")
+    return chosen
+
+
+def _as_support(support: Sequence[tuple[int, int]] | None) -> Offsets | None:
+    return None if support is None else tuple(sorted((int(dy), int(dx)) for dy, dx in support))
+
+
+def _check_optimizer(name: Any, options: dict[str, Any], rate: float) -> None:
+    import optax  # here, since it takes half a second
+
+    wrong = {key: value for key, value in options.items() if not isinstance(value, (bool, int, float))}
+    if wrong:
+        raise TypeError(f"options must be numbers or booleans, found {wrong}")
+    factory = getattr(optax, name, None) if isinstance(name, str) and name.isidentifier() else None
+    try:
+        made = None if factory is None else factory(rate, **options)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"optimizer must take a rate and the options {options}: optax.{name}: {error}") from error
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f'optimizer must be the name of an optimizer of Optax such as "sgd" or "adam", found {name!r}')

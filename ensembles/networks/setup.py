@@ -1,0 +1,144 @@
+"""From what a user hands over to what members are trained with, and the key under which they are kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from haarflow.groups import Representation
+from haarflow.inputs import as_labels, as_samples
+from haarflow.kernels import digest_array
+from haarflow.kernels.entry import Key
+from haarflow.networks.batches import Schedule
+from haarflow.networks.checkpoints import FORMAT
+from haarflow.networks.losses import check_targets
+from haarflow.networks.network import Network, Offsets, initial_parameters
+from haarflow.networks.settings import Settings
+from haarflow.networks.structure import layer_spaces
+from haarflow.networks.training import Data, Recipe, State, begin
+
+__all__ = ["Setup", "prepare"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that training needs.
+
+    Attributes
+    ----------
+    recipe, data
+        How, and on what.
+    seed, support
+        Of the initial parameters.
+    initial : dict of int to parameters, or None
+        Where members begin, in place of drawn ones.
+    key : dict
+        Under which members are kept.
+    """
+
+    recipe: Recipe
+    data: Data
+    seed: int
+    support: Offsets | None
+    initial: dict[int, Any] | None = field(repr=False)
+    key: Key
+
+    def begin(self, member: int) -> State:
+        """Return a member before its first step."""
+        if self.initial is not None:
+            return begin(self.recipe, self.initial[member])
+        drawn = initial_parameters(self.recipe.network, self.seed, member, self.recipe.dtype, self.support)
+        return begin(self.recipe, drawn)
+
+    @property
+    def template(self) -> State:
+        """A member, for the shapes of its arrays."""
+        return begin(self.recipe, initial_parameters(self.recipe.network, 0, 0, self.recipe.dtype))
+
+
+def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = None, parts: bool = False) -> Setup:
+    """Check the training set and list its orbits.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the ensemble.
+    x, y : array [n, ...], [n, k]
+        Training set.
+    initial : sequence of parameters, optional
+        Where members begin.
+    parts : bool
+        Work out what is not equivariant, without a penalty too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+    action, output, dtype = settings.action, settings.output, settings.dtype
+    x = as_samples(x)
+    y = as_labels(y, len(x), None if output is None else output.dim)
+    settings.arch.check(x.shape[1:])
+    check_targets(settings.loss, y)
+    action.check_shape(x.shape[1:])
+    order = action.group.order
+    most = len(x) * (order if settings.augmentation == "orbit" else 1)
+    if settings.batch is not None and settings.batch > most:
+        raise ValueError(f"batch must be at most the {most} samples of an epoch, found {settings.batch}")
+    network = Network(settings.arch, settings.width, x.shape[1:], y.shape[1])
+    recipe = Recipe(
+        network,
+        settings.loss,
+        settings.optimizer,
+        settings.learning_rate,
+        tuple(sorted(settings.options.items())),
+        settings.penalty,
+        dtype,
+    )
+    spaces = layer_spaces(network, action, output) if parts or settings.penalty > 0 else ()
+    data = Data(
+        np.stack([action(g, x).astype(dtype) for g in range(order)]),
+        _targets(y, output, order).astype(dtype),
+        Schedule(settings.augmentation, len(x), order, settings.batch),
+        tuple({name: matrix.astype(dtype) for name, matrix in space.part.items()} for space in spaces),
+    )
+    begins = None if initial is None else _initial(network, settings.members, initial, dtype)
+    key: Key = {
+        "format": FORMAT,
+        "network": settings.arch.key,
+        "sample_shape": list(x.shape[1:]),
+        "outputs": y.shape[1],
+        "group": str(action.group),
+        "action": action.digest,
+        "output": "invariant" if output is None else digest_array(output.matrices),
+        "x": digest_array(x),
+        "y": digest_array(y),
+        "initial": "drawn" if initial is None else _digest(begins),
+        **settings.plain(),
+    }
+    return Setup(recipe, data, settings.seed, settings.initial_support, begins, key)
+
+
+def _targets(y: np.ndarray, output: Representation | None, order: int) -> np.ndarray:
+    if output is None:
+        return np.broadcast_to(y, (order, *y.shape))
+    return np.einsum("gab,nb->gna", output.matrices, y)
+
+
+def _initial(network: Network, members: Sequence[int], initial: Sequence[Any], dtype: str) -> dict[int, Any]:
+    if len(initial) != len(members):
+        raise ValueError(f"initial must hold parameters of each of the {len(members)} members, found {len(initial)}")
+    like = initial_parameters(network, 0, 0, dtype)
+    wanted = jax.tree.map(np.shape, like)
+    for i, parameters in enumerate(initial):
+        found = jax.tree.map(np.shape, parameters)
+        if found != wanted:
+            raise ValueError(f"initial must hold parameters of shapes {wanted}, found {found} for the member at {i}")
+    cast = [jax.tree.map(lambda a: np.asarray(a, dtype), each) for each in initial]
+    return dict(zip(members, cast, strict=True))
+
+
+def _digest(begins: dict[int, Any] | None) -> str:
+    return digest_array(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(begins)]))

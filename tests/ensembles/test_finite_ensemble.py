@@ -1,0 +1,329 @@
+"""FiniteEnsemble: the steps it takes, its law, members alone, stores, and what it refuses."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import haarflow as hf
+from haarflow import groups, kernels, networks
+from haarflow.finite import orbit_floor
+from haarflow.networks import ensemble as room
+from haarflow.networks import training
+
+LINEAR = kernels.Sequential(kernels.Flatten(), kernels.Dense(1.5, 0.5))
+HIDDEN = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense(1.0, 0.1))
+CONV = kernels.Sequential(kernels.Conv(3, "SAME", 2**0.5), kernels.Relu(), kernels.GlobalAvgPool(), kernels.Dense())
+C4 = groups.image_rotations(4)
+DATA = hf.datasets.digits(6)
+
+
+def ensemble(arch=HIDDEN, width=8, members=3, action=C4, **options):
+    return hf.FiniteEnsemble(arch, width, members, action, **{"progress": False, "learning_rate": 5.0, **options})
+
+
+def f(made, steps, x=DATA.x, y=DATA.y):
+    return made.fit(x, y, steps).predict(DATA.x)
+
+
+def by_hand(member, picks, rate, optimizer=None, loss="mean", seed=0):
+    """Train a linear network in NumPy on the samples picked at each step; return its outputs on the data."""
+    network = networks.Network(LINEAR, 1, (8, 8, 1), 10)
+    (start,) = networks.initial_parameters(network, seed, member, "float64")
+    p = np.concatenate([start["weights"], start["bias"][None]])
+    orbit = C4.orbit(DATA.x).reshape(4, 6, 64)
+    features = lambda x: np.concatenate([1.5 / 8 * x, np.full((len(x), 1), 0.5)], axis=1)  # noqa: E731
+    velocity = np.zeros_like(p)
+    for elements, chosen in picks:
+        a, y = features(orbit[elements, chosen]), DATA.y[chosen]
+        gradient = a.T @ (a @ p - y) / (y.size if loss == "mean" else 1)
+        velocity = (optimizer or 0.0) * velocity + gradient
+        p = p - rate * velocity
+    return features(DATA.x.reshape(6, 64)) @ p
+
+
+WHOLE = np.divmod(np.arange(24), 6)
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum"])
+@pytest.mark.parametrize("momentum", [None, 0.8])
+def test_full_batches_are_gradient_descent(loss, momentum):
+    rate = 20.0 if loss == "mean" else 0.02
+    options = None if momentum is None else {"momentum": momentum}
+    made = ensemble(LINEAR, loss=loss, learning_rate=rate, options=options, dtype="float64", members=[4])
+    found = f(made, [0, 1, 7])
+    for at, steps in enumerate((0, 1, 7)):
+        expected = by_hand(4, [WHOLE] * steps, rate, momentum, loss)
+        np.testing.assert_allclose(found[at, 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("augmentation", ["orbit", "random"])
+@pytest.mark.parametrize("batch", [5, None])
+def test_steps_see_what_the_schedule_says(augmentation, batch):
+    made = ensemble(LINEAR, augmentation=augmentation, batch=batch, dtype="float64", seed=3)
+    found = f(made, 11)
+    schedule = training.Schedule(augmentation, 6, 4, batch)
+    for member in range(3):
+        picks = [WHOLE] * 11 if schedule.whole else schedule.picks(3, member, 0, 11)
+        np.testing.assert_allclose(found[0, member], by_hand(member, picks, 5.0, seed=3), atol=1e-12)
+
+
+def test_optimizers_are_those_of_optax():
+    made = ensemble(LINEAR, optimizer="adam", options={"b1": 0.8}, learning_rate=0.01, dtype="float64", members=1)
+    (found,) = made.fit(DATA.x, DATA.y, 5).parameters()
+    network = networks.Network(LINEAR, 1, (8, 8, 1), 10)
+    p = networks.initial_parameters(network, 0, 0, "float32")
+    adam = optax.adam(0.01, b1=0.8)
+    state = adam.init(p)
+    x, y = C4.orbit(DATA.x).reshape(24, 64), np.tile(DATA.y, (4, 1))
+    for _ in range(5):
+        loss = lambda p: ((1.5 / 8 * x @ p[0]["weights"] + 0.5 * p[0]["bias"] - y) ** 2).mean() / 2  # noqa: E731
+        updates, state = adam.update(jax.grad(loss)(p), state, p)
+        p = optax.apply_updates(p, updates)
+    np.testing.assert_allclose(found[0]["weights"], p[0]["weights"], atol=1e-5)
+
+
+def test_equivariant_targets_turn_with_the_samples():
+    data = hf.datasets.cross_product(5)
+    group = groups.tetrahedral()
+    action, output = groups.matrix_action(group), groups.Representation(group, group.matrices)
+    made = hf.FiniteEnsemble(HIDDEN, 16, 2, action, output, dtype="float64", progress=False).fit(data.x, data.y, 30)
+    turned = hf.FiniteEnsemble(HIDDEN, 16, 2, action, output, dtype="float64", progress=False)
+    g = 5
+    turned.fit(action(g, data.x), data.y @ group.matrices[g].T, 30)
+    np.testing.assert_allclose(turned.predict(data.x), made.predict(data.x), atol=1e-10)
+
+
+@pytest.mark.parametrize("arch", [HIDDEN, CONV], ids=["dense", "conv"])
+def test_mean_and_variance_come_close_to_the_law(arch):
+    rate, steps, members = (20.0, 20, 400) if arch is HIDDEN else (20.0, 30, 200)
+    width = 256 if arch is HIDDEN else 64
+    x = DATA.x if arch is HIDDEN else DATA.x[:, 2:6, 2:6]
+    found = ensemble(arch, width, members, learning_rate=rate).fit(x, DATA.y, [0, steps]).predict(x).astype(float)
+    limit = hf.DeepEnsemble(arch, C4, learning_rate=rate, flow="gradient_descent", progress=False).fit(x, DATA.y)
+    law = limit.predict(x, [0, steps], covariance="diagonal")
+    error = np.sqrt(law.variance / members)[..., None]
+    # Five standard errors, and a bias of the order of 1 / width.
+    assert (np.abs(found.mean(axis=1) - law.mean) < 5 * error + 5 / width).all()
+    variance = found.var(axis=1, ddof=1).mean(axis=-1)
+    assert np.abs(variance / law.variance - 1).max() < 0.25
+
+
+def test_a_member_alone_has_the_same_bits():
+    together = f(ensemble(CONV, members=5, augmentation="random", batch=4, chunk=2), [0, 9])
+    assert np.array_equal(f(ensemble(CONV, members=[3], augmentation="random", batch=4), [0, 9])[:, 0], together[:, 3])
+    assert not np.array_equal(together[:, 2], together[:, 3])
+    assert not np.array_equal(f(ensemble(CONV, members=[3], seed=1), [0])[0], together[0, 3:4])
+
+
+def test_stacked_members_are_the_same_up_to_rounding(monkeypatch):
+    expected = f(ensemble(CONV, augmentation="random", batch=4), [3, 9])
+    monkeypatch.setattr(training, "on_cpu", lambda: False)
+    np.testing.assert_allclose(f(ensemble(CONV, augmentation="random", batch=4), [3, 9]), expected, atol=1e-5)
+    with pytest.raises(hf.DivergenceError, match="the loss of member 0"):
+        f(ensemble(learning_rate=1e5), 50)
+
+
+def test_long_trainings_are_cut_into_segments_that_do_not_show(monkeypatch):
+    options = {"augmentation": "random", "batch": 4, "options": {"momentum": 0.5}, "learning_rate": 1.0}
+    expected = f(ensemble(**options), 23)
+    monkeypatch.setattr(training, "_SEGMENT", 5)
+    assert np.array_equal(f(ensemble(**options), 23), expected)
+    assert np.array_equal(f(ensemble(**options), [4, 10, 23])[2:], expected)
+
+
+OPTIONS = {"options": {"momentum": 0.9}, "learning_rate": 1.0, "augmentation": "random", "batch": 4, "members": 5}
+
+
+class TestStore:
+    def made(self, path, **options):
+        return ensemble(**{**OPTIONS, "chunk": 2, "store": path, **options})
+
+    def test_members_are_trained_once(self, tmp_path, monkeypatch):
+        expected = f(ensemble(**OPTIONS), [5, 12])
+        assert np.array_equal(f(self.made(tmp_path), [5, 12]), expected)
+        monkeypatch.setattr(room, "advance", None)
+        assert np.array_equal(f(self.made(tmp_path), [5, 12]), expected)
+        assert np.array_equal(self.made(tmp_path).load(DATA.x, DATA.y, [12]).predict(DATA.x), expected[1:])
+
+    def test_training_goes_on_from_what_is_kept(self, tmp_path, monkeypatch):
+        f(self.made(tmp_path), 5)
+        taken = []
+        monkeypatch.setattr(room, "advance", lambda *a: taken.append(a[5:7]) or training.advance(*a))
+        assert np.array_equal(f(self.made(tmp_path), [5, 12]), f(ensemble(**OPTIONS), [5, 12]))
+        assert taken[:3] == [(5, 7)] * 3
+
+    def test_steps_between_are_kept_for_a_killed_run(self, tmp_path):
+        self.made(tmp_path).fit(DATA.x, DATA.y, 12, save_every=4)
+        found = sorted(entry.key["step"] for entry in kernels.Store(tmp_path).entries())
+        assert found == sorted([4, 8, 12] * 3)
+
+    def test_a_damaged_file_is_trained_again(self, tmp_path):
+        expected = f(self.made(tmp_path), 7)
+        path = next(tmp_path.glob("members-*.h5"))
+        content = bytearray(path.read_bytes())
+        content[-20] ^= 1
+        path.write_bytes(content)
+        with pytest.warns(kernels.StoreWarning, match="is damaged and is computed again"):
+            assert np.array_equal(f(self.made(tmp_path), 7), expected)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"arch": CONV}, "network = .*, not "),
+            ({"width": 9}, "width = 8, not 9"),
+            ({"action": groups.image_dihedral()}, "action = .*group = .*C4.*, not .*D4"),
+            ({"seed": 1}, "seed = 0, not 1"),
+            ({"batch": 3}, "batch = 4, not 3"),
+            ({"members": 6}, r"it holds members \[.*\] at step 7 of the same ensemble"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+    )
+    def test_checkpoints_of_another_ensemble_are_refused(self, tmp_path, change, said):
+        f(self.made(tmp_path), 7)
+        with pytest.raises(ValueError, match=f"does not hold members .* at step 7: .*{said}"):
+            self.made(tmp_path, **change).load(DATA.x, DATA.y, 7)
+
+    def test_checkpoints_of_other_data_are_refused(self, tmp_path):
+        with pytest.raises(ValueError, match="it holds no members"):
+            self.made(tmp_path).load(DATA.x, DATA.y, 7)
+        f(self.made(tmp_path), 7)
+        with pytest.raises(ValueError, match=r"its nearest members have x = .*, not"):
+            self.made(tmp_path).load(DATA.x + 1, DATA.y, 7)
+        with pytest.raises(ValueError, match="initial = 'drawn', not"):
+            self.made(tmp_path).load(DATA.x, DATA.y, 7, initial=ensemble(members=5).fit(DATA.x, DATA.y, 0).parameters())
+
+    def test_members_that_are_removed_meanwhile(self, tmp_path):
+        made = self.made(tmp_path).fit(DATA.x, DATA.y, 7)
+        kernels.Store(tmp_path).prune(kind="members")
+        with pytest.raises(RuntimeError, match=r"are gone from .*: call fit again"):
+            made.predict(DATA.x)
+
+
+def test_a_rate_that_diverges_is_told_the_largest_stable_one():
+    made = ensemble(learning_rate=1e4)
+    stable = made.largest_stable_rate(DATA.x, DATA.y)
+    with pytest.raises(hf.DivergenceError, match=rf"learning_rate 10000 diverges: .* at step \d+; .* is {stable:.3g}"):
+        f(made, 100)
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum", "cross_entropy"])
+def test_the_largest_stable_rate_is_that_of_the_spectrum(loss):
+    y = hf.one_hot(DATA.labels, 10)
+    made = ensemble(LINEAR, loss=loss, members=1, dtype="float64")
+    stable = made.largest_stable_rate(DATA.x, y)
+    a = np.concatenate([1.5 / 8 * C4.orbit(DATA.x).reshape(24, 64), np.full((24, 1), 0.5)], axis=1)
+    if loss == "cross_entropy":
+        logits = made.fit(DATA.x, y, 0).predict(C4.orbit(DATA.x).reshape(24, 8, 8, 1))[0, 0]
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        blocks = np.einsum("na,ab->nab", p, np.eye(10)) - np.einsum("na,nb->nab", p, p)
+        hessian = np.einsum("ni,nj,nab->iajb", a, a, blocks).reshape(650, 650) / 24
+    else:
+        hessian = a.T @ a / (240 if loss == "mean" else 1)
+    assert stable == pytest.approx(2 / np.linalg.eigvalsh(hessian)[-1], rel=0.02)
+    if loss == "mean":
+        f(ensemble(LINEAR, learning_rate=0.97 * stable), 2000)
+        with pytest.raises(hf.DivergenceError):
+            f(ensemble(LINEAR, learning_rate=1.03 * stable), 2000)
+
+
+def test_cross_entropy_learns():
+    y = hf.one_hot(DATA.labels, 10)
+    made = ensemble(loss="cross_entropy", width=64, learning_rate=10.0)
+    before, after = f(made, [0, 200], y=y)
+    assert (after.argmax(axis=-1) == DATA.labels).all()
+    assert not (before.argmax(axis=-1) == DATA.labels).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"arch": "relu"}, TypeError, "arch must be kernels.Sequential"),
+        ({"width": 0}, ValueError, "width must be at least 1, found 0"),
+        ({"members": 0}, ValueError, "members must be at least 1, found 0"),
+        ({"members": [1, 1]}, ValueError, "members must be a number, or numbers of which none repeats"),
+        ({"members": [-1]}, ValueError, "members must be at least 0, found -1"),
+        ({"action": groups.cyclic(4)}, TypeError, "action must be an Action"),
+        ({"loss": "hinge"}, ValueError, "loss must be one of .*'hinge'"),
+        ({"augmentation": "none"}, ValueError, "augmentation must be one of"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be finite and > 0"),
+        ({"optimizer": "newton"}, ValueError, "optimizer must be the name of an optimizer of Optax"),
+        ({"optimizer": "chain"}, ValueError, "optimizer must take a rate"),
+        ({"options": {"speed": 1}}, ValueError, "optimizer must take a rate and the options .*speed"),
+        ({"options": {"momentum": "a"}}, TypeError, "options must be numbers or booleans"),
+        ({"batch": 0}, ValueError, "batch must be at least 1"),
+        ({"penalty": -1}, ValueError, "penalty must be finite and >= 0"),
+        ({"dtype": "float16"}, ValueError, "dtype must be"),
+        ({"store": 3}, TypeError, "store must be a path or a Store"),
+        ({"chunk": 0}, ValueError, "chunk must be at least 1"),
+        ({"progress": 3}, TypeError, "progress must be callable"),
+    ],
+    ids=lambda value: str(value)[:30] if isinstance(value, dict) else "",
+)
+def test_arguments_are_checked(options, error, said):
+    with pytest.raises(error, match=said):
+        ensemble(**options)
+
+
+def test_training_sets_and_steps_are_checked(tmp_path):
+    made = ensemble()
+    with pytest.raises(RuntimeError, match="call fit"):
+        made.predict(DATA.x)
+    with pytest.raises(ValueError, match="x and y must have the same length"):
+        made.fit(DATA.x, DATA.y[:3], 1)
+    with pytest.raises(ValueError, match="steps must be at least 0, found -1"):
+        made.fit(DATA.x, DATA.y, -1)
+    with pytest.raises(ValueError, match="steps must hold at least one"):
+        made.fit(DATA.x, DATA.y, [])
+    with pytest.raises(ValueError, match="batch must be at most the 24 samples"):
+        ensemble(batch=25).fit(DATA.x, DATA.y, 1)
+    with pytest.raises(ValueError, match=r"y must be probabilities .* in row 0"):
+        ensemble(loss="cross_entropy").fit(DATA.x, DATA.y, 1)
+    with pytest.raises(ValueError, match="store must be a folder that holds members, found None"):
+        made.load(DATA.x, DATA.y, 1)
+    with pytest.raises(ValueError, match="initial must hold parameters of each of the 3 members, found 1"):
+        made.fit(DATA.x, DATA.y, 1, initial=[()])
+    other = ensemble(width=9).fit(DATA.x, DATA.y, 0).parameters()
+    with pytest.raises(ValueError, match=r"initial must hold parameters of shapes .*found"):
+        made.fit(DATA.x, DATA.y, 1, initial=other)
+    made.fit(DATA.x, DATA.y, [1, 2])
+    with pytest.raises(ValueError, match=r"steps must be among those that fit kept, \[1, 2\], found 3"):
+        made.predict(DATA.x, 3)
+    with pytest.raises(ValueError, match="x_test must hold samples of the training shape"):
+        made.predict(DATA.x[:, :4])
+    assert made.predict(DATA.x, [2]).shape == (1, 3, 6, 10)
+
+
+def test_members_that_fit_no_memory_are_refused_before_training():
+    huge = ensemble(width=10**6, members=10**5)
+    with pytest.raises(ValueError, match="members, without a store to keep them in, must be fewer"):
+        huge.fit(DATA.x, DATA.y, [0, 1])
+
+
+def test_progress_counts_member_steps():
+    said = []
+    f(ensemble(members=5, chunk=2, progress=lambda *a: said.append(a)), [3, 10])
+    assert said[-1] == ("training", 50, 50)
+
+
+def test_interpolated_actions_train():
+    made = ensemble(CONV, action=groups.interpolated_rotations(8), augmentation="random", batch=3)
+    assert np.isfinite(f(made, 5)).all()
+
+
+def test_floors_of_ensembles_with_and_without():
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((4, 300, 5, 3))
+    even = orbit_floor(noise)
+    assert abs(even.standard_errors) < 4
+    shift = np.zeros((4, 1, 5, 3))
+    shift[1] = 0.5
+    odd = orbit_floor(noise + shift)
+    # |E d|^2 = 3 * 0.25 for one of four elements.
+    assert odd.square == pytest.approx(0.75 / 4, rel=0.3)
+    assert odd.standard_errors > 10
+    many = [orbit_floor(rng.standard_normal((2, 30, 1, 2))).standard_errors for _ in range(400)]
+    assert abs(np.mean(many)) < 4 / np.sqrt(400)
+    assert np.std(many) == pytest.approx(1, rel=0.15)
+    with pytest.raises(ValueError, match="outputs must be"):
+        orbit_floor(noise[:, :2])
