@@ -13,7 +13,7 @@ from haarflow.kernels.orbit_tiles import Progress
 from haarflow.networks.checkpoints import Checkpoints
 from haarflow.networks.evaluation import outputs
 from haarflow.networks.penalty import critical_penalty
-from haarflow.networks.settings import Settings, as_members
+from haarflow.networks.settings import Settings, as_members, as_support
 from haarflow.networks.setup import Setup, prepare
 from haarflow.networks.stability import DivergenceError, largest_stable_rate
 from haarflow.networks.training import State, advance
@@ -120,7 +120,7 @@ class FiniteEnsemble:
             options=options or {},
             augmentation=augmentation,
             batch=batch,
-            initial_support=initial_support,
+            initial_support=as_support(initial_support),
             penalty=penalty,
             dtype=dtype,
             seed=seed,

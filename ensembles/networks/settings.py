@@ -15,7 +15,7 @@ from haarflow.networks.batches import AUGMENTATIONS
 from haarflow.networks.losses import LOSSES
 from haarflow.networks.network import Offsets
 
-__all__ = ["Settings", "as_members"]
+__all__ = ["Settings", "as_members", "as_support"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class Settings:
             "output": as_output(self.action, self.output),
             "learning_rate": as_number(self.learning_rate, "learning_rate", positive=True),
             "batch": None if self.batch is None else as_integer(self.batch, "batch", 1),
-            "initial_support": _as_support(self.initial_support),
             "penalty": as_number(self.penalty, "penalty"),
             "dtype": check_dtype(self.dtype).name,
             "seed": as_integer(self.seed, "seed", 0),
@@ -86,7 +85,8 @@ def as_members(members: Any) -> tuple[int, ...]:
     return chosen
 
 
-def _as_support(support: Sequence[tuple[int, int]] | None) -> Offsets | None:
+def as_support(support: Sequence[tuple[int, int]] | None) -> Offsets | None:
+    """Return offsets sorted, so that equal supports are equal."""
     return None if support is None else tuple(sorted((int(dy), int(dx)) for dy, dx in support))
 
 

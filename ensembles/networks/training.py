@@ -199,7 +199,8 @@ def _stacked(
             break
         report(several * len(states))
         stacked = tuple(stacked)
-    return [State(*jax.tree.map(lambda each, i=i: each[i], tuple(stacked)), step) for i, step in enumerate(diverged)]
+    states_of = [jax.tree.map(lambda each, i=i: each[i], tuple(stacked)) for i in range(len(states))]
+    return [State(p, memory, step) for (p, memory), step in zip(states_of, diverged, strict=True)]
 
 
 def _segments(start: int, steps: int) -> list[tuple[int, int]]:
