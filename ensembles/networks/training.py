@@ -219,7 +219,8 @@ def _picks(schedule: Schedule, seed: int, members: Sequence[int], first: int, st
 def _steps(recipe: Recipe, state: Any, arrays: Any, picks: Any, steps: Any) -> Any:
     x, y, parts = arrays
     optimizer = recipe.transformation()
-    unit = LOSSES[recipe.loss](jnp.zeros_like(y[:1]), y[:1]) + LOSSES[recipe.loss](jnp.ones_like(y), jnp.zeros_like(y))
+    ones = jnp.ones((len(y) if picks is None else picks.shape[-1], y.shape[-1]), y.dtype)
+    unit = LOSSES[recipe.loss](ones, 0 * ones)
 
     def one(carry: Any) -> Any:
         i, parameters, memory, first, _ = carry
