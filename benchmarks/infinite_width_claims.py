@@ -9,18 +9,15 @@ OUT/claims.md (tables) and figures. The images need Debian's dataset-fashion-mni
 """
 
 import argparse
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
 from claims import paper
 from claims.cross_product import cross_product
 from claims.fashion import fashion
 from claims.ising import ising
+from claims.running import run
 from claims.so2 import so2
-from claims.writing import write_hdf5, write_markdown
-
-from haarflow.bench import machine
 
 # Keyword arguments of each experiment: quick look, default, --full.
 DENSE = ({"n": 20, "side": 14, "m": 4}, {"n": 150, "side": 28, "m": 32}, {"n": 500, "side": 28, "m": 100})
@@ -57,26 +54,9 @@ def main():
     size.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    start, done, figures = time.perf_counter(), [], {}
-    for name in args.only:
-        work, sizes = EXPERIMENTS[name]
-        began = time.perf_counter()
-        found = work(**sizes[0 if args.quick else 2 if args.full else 1])
-        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
-        if found.figure is not None:
-            figures[name] = f"claims_{name}.png"
-            found.figure(args.out / figures[name])
-        done.append(found)
-        # After every experiment: a run that is stopped keeps what it has.
-        write(args.out, done, figures, time.perf_counter() - start)
-
-
-def write(folder, done, figures, seconds):
-    about = {**machine(), "seconds": seconds, "processor_seconds": time.process_time(), "source": paper.SOURCE}
-    write_hdf5(folder / "claims.h5", done, about)
-    command = " ".join(["python benchmarks/infinite_width_claims.py", *sys.argv[1:]])
-    write_markdown(folder / "claims.md", done, OPENING.format(command=command, **about), figures)
+    size = 0 if args.quick else 2 if args.full else 1
+    jobs = {name: partial(EXPERIMENTS[name][0], **EXPERIMENTS[name][1][size]) for name in args.only}
+    run("infinite_width_claims.py", "claims", jobs, OPENING, args.out, source=paper.SOURCE)
 
 
 if __name__ == "__main__":
