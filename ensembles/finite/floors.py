@@ -79,8 +79,7 @@ def orbit_floor(outputs: Any, output: Output | None = None, *, identity: int = 0
     pairs = members * (members - 1)
     products = d @ d.T
     square = (products.sum() - np.trace(products)) / pairs
-    centred = d - d.mean(axis=0)
-    spread = np.square(centred @ centred.T)
+    spread = np.square(products)
     error = np.sqrt(2 * (spread.sum() - np.trace(spread)) / pairs / pairs)
     scale = np.square(back.mean(axis=1)).sum() / (order * points)
     square, error = square / (order * points), error / (order * points)

@@ -15,7 +15,7 @@ __all__ = ["FORMAT", "Checkpoints"]
 
 _KIND = "members"
 # Raised when the same key would give other members.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Checkpoints:
 
     def get(self, members: Sequence[int], step: int) -> list[State] | None:
         """Return members at a step, or None."""
-        leaves, tree = jax.tree.flatten((self.template.parameters, self.template.optimizer))
+        leaves, tree = jax.tree.flatten(_parts(self.template))
         shapes: Shapes = {
             _name(i): ((len(members), *np.shape(leaf)), np.asarray(leaf).dtype.name) for i, leaf in enumerate(leaves)
         }
@@ -50,9 +50,20 @@ class Checkpoints:
 
     def put(self, members: Sequence[int], step: int, states: Sequence[State]) -> None:
         """Keep members at a step."""
-        each = [jax.tree.leaves((state.parameters, state.optimizer)) for state in states]
+        each = [jax.tree.leaves(_parts(state)) for state in states]
         arrays = {_name(i): np.stack(same) for i, same in enumerate(zip(*each, strict=True))}
         self.store.put(_KIND, self._key(members, step), arrays)
+
+    def steps(self) -> dict[tuple[int, ...], set[int]]:
+        """Return which steps are kept of which members together."""
+        found: dict[tuple[int, ...], set[int]] = {}
+        for entry in self.store.entries():
+            if entry.kind != _KIND or entry.key is None:
+                continue
+            members, step = entry.key.get("members", []), entry.key.get("step")
+            if entry.key == self._key(members, step):
+                found.setdefault(tuple(members), set()).add(step)
+        return found
 
     def refusal(self) -> str:
         """Say how what is kept differs from what was asked for."""
@@ -69,14 +80,16 @@ class Checkpoints:
             return "it holds no members"
         differing, found = nearest
         if not differing:
-            return (
-                f"it holds members {found['members']} at step {found['step']} of the same ensemble, not all asked for"
-            )
+            return f"it holds members {found['members']} at step {found['step']} of the same ensemble, a chunk a file"
         said = [f"{name} = {_short(found.get(name))}, not {_short(self.key.get(name))}" for name in differing]
         return "its nearest members have " + "; ".join(said)
 
     def _key(self, members: Sequence[int], step: int) -> Key:
         return {**self.key, "members": [int(m) for m in members], "step": step}
+
+
+def _parts(state: State) -> tuple[Any, Any, Any]:
+    return state.parameters, state.optimizer, np.float64(state.limit)
 
 
 def _name(i: int) -> str:

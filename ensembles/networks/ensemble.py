@@ -297,29 +297,58 @@ class FiniteEnsemble:
             scale = 2 * np.dtype(self._settings.dtype).itemsize / 8
             shape = (len(asked), len(self.members), round(scale * setup.recipe.network.parameters))
             check_room("members, without a store to keep them in,", shape, "[steps, members, parameters]")
-        saved = {*range(save_every, asked[-1], save_every)} if save_every and self._store else set()
-        targets = sorted({*asked, *saved})
+        checkpoints = self._checkpoints(setup) if self._store else None
+        before = checkpoints.steps() if checkpoints is not None and train else {}
         kept: dict[tuple[int, int], list[State]] = {}
         with progress_bar(self._progress) as progress:
             report = Counter(progress, "training", len(self.members) * asked[-1])
             for first, members in self._chunks():
-                states, taken = [setup.begin(member) for member in members], 0
-                for target in targets:
-                    found = self._checkpoints(setup).get(members, target) if self._store else None
-                    if found is None and not train:
+                states: list[State] | None = None
+                taken = 0
+                for target in asked:
+                    found = checkpoints.get(members, target) if checkpoints else None
+                    if found is None and checkpoints is not None and not train:
                         raise ValueError(
-                            f"store {self._store.path if self._store else ''} does not hold members {members} at step "
-                            f"{target}: {self._checkpoints(setup).refusal()}"
+                            f"store {checkpoints.store.path} does not hold members {members} at step {target}: "
+                            f"{checkpoints.refusal()}"
                         )
                     if found is None:
-                        found = self._advance(setup, states, members, taken, target, report)
+                        found = self._reach(setup, members, states, taken, target, save_every, before, report)
                     else:
                         report((target - taken) * len(members))
                     states, taken = found, target
-                    if self._store is None and target in asked:
+                    if checkpoints is None:
                         kept[first, target] = states
         self.steps, self._setup, self._kept = tuple(asked), setup, kept
         return self
+
+    def _reach(
+        self,
+        setup: Setup,
+        members: list[int],
+        states: list[State] | None,
+        taken: int,
+        target: int,
+        save_every: int | None,
+        before: dict[tuple[int, ...], set[int]],
+        report: Counter,
+    ) -> list[State]:
+        """Train some members to a step, from the latest step that is kept."""
+        for step in sorted(before.get(tuple(members), ()), reverse=True):
+            found = self._checkpoints(setup).get(members, step) if taken < step < target else None
+            if found is not None:
+                report((step - taken) * len(members))
+                states, taken = found, step
+                break
+        if states is None:
+            states = [setup.begin(member) for member in members]
+        every = save_every if save_every and self._store else target
+        while True:
+            upto = min(target, (taken // every + 1) * every) if every else target
+            states = self._advance(setup, states, members, taken, upto, report)
+            if upto == target:
+                return states
+            taken = upto
 
     def _advance(
         self, setup: Setup, states: list[State], members: list[int], taken: int, target: int, report: Counter

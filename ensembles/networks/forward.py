@@ -42,8 +42,13 @@ def _linear(layer: "kernels.Dense | kernels.Conv", parameters: Any, x: Any) -> A
     weights = parameters["weights"]
     fan_in = weights.size // weights.shape[-1]
     scaled = weights * (layer.W_std / fan_in**0.5)
-    z = _convolve(layer, scaled, x) if isinstance(layer, kernels.Conv) else x @ scaled
+    z = _convolve(layer, scaled, x) if isinstance(layer, kernels.Conv) else _product(x, scaled)
     return z + layer.b_std * parameters["bias"] if layer.b_std > 0 else z
+
+
+def _product(x: Any, weights: Any) -> Any:
+    # On GPUs float32 would have ten bits of mantissa otherwise.
+    return jnp.matmul(x, weights, precision=jax.lax.Precision.HIGHEST)
 
 
 def _convolve(layer: "kernels.Conv", weights: Any, x: Any) -> Any:
@@ -55,7 +60,7 @@ def _convolve(layer: "kernels.Conv", weights: Any, x: Any) -> Any:
     seen = [
         padded[:, radius + dy : radius + dy + height, radius + dx : radius + dx + width] for dy, dx in layer.offsets
     ]
-    return jnp.concatenate(seen, axis=-1) @ weights.reshape(-1, weights.shape[-1])
+    return _product(jnp.concatenate(seen, axis=-1), weights.reshape(-1, weights.shape[-1]))
 
 
 def _average(layer: "kernels.AvgPool", x: Any) -> Any:

@@ -87,16 +87,16 @@ class Network:
 def _walk(network: Network) -> Iterator[LinearPlace]:
     spatial, channels = tuple(network.sample_shape[:-1]), network.sample_shape[-1]
     flattened: tuple[tuple[int, ...], int] = ((), 0)
-    last = network.architecture.layers[-1]
 
-    def linear(layers: Sequence[Layer]) -> Iterator[LinearPlace]:
+    def linear(layers: Sequence[Layer], read_out: int | None) -> Iterator[LinearPlace]:
         nonlocal spatial, channels, flattened
-        for layer in layers:
+        for position, layer in enumerate(layers):
             if isinstance(layer, Residual):
-                yield from linear(layer.branch)
+                yield from linear(layer.branch, None)
                 continue
             if isinstance(layer, (Dense, Conv)):
-                out = network.outputs if layer is last else network.width
+                # By its position: the same layer may stand at several.
+                out = network.outputs if position == read_out else network.width
                 before = spatial if isinstance(layer, Conv) else flattened[0]
                 yield LinearPlace(layer, before, channels, out, flattened[1] if isinstance(layer, Dense) else 0)
                 channels, flattened = out, ((), 0)
@@ -105,7 +105,7 @@ def _walk(network: Network) -> Iterator[LinearPlace]:
                 channels *= prod(spatial)
             spatial = layer.spatial_shape(spatial)
 
-    yield from linear(network.architecture.layers)
+    yield from linear(network.architecture.layers, len(network.architecture.layers) - 1)
 
 
 def initial_parameters(

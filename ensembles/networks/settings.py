@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,10 @@ class Settings:
             "dtype": check_dtype(self.dtype).name,
             "seed": as_integer(self.seed, "seed", 0),
         }
+        # Each number of a stream's key has 32 bits.
+        for name, value in (("seed", checked["seed"]), ("members", max(self.members))):
+            if value >= 2**32:
+                raise ValueError(f"{name} must be below 2^32, found {value}")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         _check_optimizer(self.optimizer, self.options, self.learning_rate)
@@ -87,7 +92,12 @@ def as_members(members: Any) -> tuple[int, ...]:
 
 def as_support(support: Sequence[tuple[int, int]] | None) -> Offsets | None:
     """Return offsets sorted, so that equal supports are equal."""
-    return None if support is None else tuple(sorted((int(dy), int(dx)) for dy, dx in support))
+    if support is None:
+        return None
+    try:
+        return tuple(sorted((index(dy), index(dx)) for dy, dx in support))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"initial_support must be pairs of integers (dy, dx), found {support!r}") from error
 
 
 def _check_optimizer(name: Any, options: dict[str, Any], rate: float) -> None:
@@ -101,5 +111,18 @@ def _check_optimizer(name: Any, options: dict[str, Any], rate: float) -> None:
         made = None if factory is None else factory(rate, **options)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"optimizer must take a rate and the options {options}: optax.{name}: {error}") from error
-    if not isinstance(made, optax.GradientTransformation):
-        raise ValueError(f'optimizer must be the name of an optimizer of Optax such as "sgd" or "adam", found {name!r}')
+    if not isinstance(made, optax.GradientTransformation) or not _descends(made):
+        raise ValueError(
+            f'optimizer must be the name of an optimizer of Optax such as "sgd" or "adam", which steps against the '
+            f"gradient and asks for nothing else, found {name!r}"
+        )
+
+
+def _descends(optimizer: Any) -> bool:
+    """Whether a first step on one number goes down."""
+    p, gradient = (np.ones(1, np.float32),) * 2
+    try:
+        updates, _ = optimizer.update(gradient, optimizer.init(p), p)
+    except Exception:  # whatever it misses: a loss, a key
+        return False
+    return bool(np.asarray(updates)[0] < 0)

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import jax
 import numpy as np
 
 from haarflow.groups import Representation
-from haarflow.inputs import as_labels, as_samples
-from haarflow.kernels import digest_array
+from haarflow.inputs import as_labels, as_samples, check_room
+from haarflow.kernels import Conv, digest_array
 from haarflow.kernels.entry import Key
 from haarflow.networks.batches import Schedule
 from haarflow.networks.checkpoints import FORMAT
@@ -48,14 +50,14 @@ class Setup:
     def begin(self, member: int) -> State:
         """Return a member before its first step."""
         if self.initial is not None:
-            return begin(self.recipe, self.initial[member])
+            return begin(self.recipe, self.data, self.initial[member])
         drawn = initial_parameters(self.recipe.network, self.seed, member, self.recipe.dtype, self.support)
-        return begin(self.recipe, drawn)
+        return begin(self.recipe, self.data, drawn)
 
-    @property
+    @cached_property
     def template(self) -> State:
         """A member, for the shapes of its arrays."""
-        return begin(self.recipe, initial_parameters(self.recipe.network, 0, 0, self.recipe.dtype))
+        return begin(self.recipe, None, initial_parameters(self.recipe.network, 0, 0, self.recipe.dtype))
 
 
 def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = None, parts: bool = False) -> Setup:
@@ -81,7 +83,6 @@ def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = 
     x = as_samples(x)
     y = as_labels(y, len(x), None if output is None else output.dim)
     settings.arch.check(x.shape[1:])
-    check_targets(settings.loss, y)
     action.check_shape(x.shape[1:])
     order = action.group.order
     most = len(x) * (order if settings.augmentation == "orbit" else 1)
@@ -97,12 +98,20 @@ def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = 
         settings.penalty,
         dtype,
     )
+    targets = _targets(y, output, order)
+    check_targets(settings.loss, targets.reshape(-1, y.shape[1]))
+    _check_support(network, settings.initial_support)
     spaces = layer_spaces(network, action, output) if parts or settings.penalty > 0 else ()
+    # A step's features, seen and given by each layer, forward and back, of two members side by side.
+    numbers = sum(max(1, prod(p.spatial)) * (p.fan_in + p.outputs) for p in network.places)
+    schedule = Schedule(settings.augmentation, len(x), order, settings.batch)
+    scale = 2 * np.dtype(dtype).itemsize / 8
+    check_room("samples of a step (pass batch=)", (schedule.size, round(scale * numbers)), "[samples, features]")
     data = Data(
         np.stack([action(g, x).astype(dtype) for g in range(order)]),
-        _targets(y, output, order).astype(dtype),
-        Schedule(settings.augmentation, len(x), order, settings.batch),
-        tuple({name: matrix.astype(dtype) for name, matrix in space.part.items()} for space in spaces),
+        targets.astype(dtype),
+        schedule,
+        tuple(space.part for space in spaces),
     )
     begins = None if initial is None else _initial(network, settings.members, initial, dtype)
     key: Key = {
@@ -115,10 +124,20 @@ def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = 
         "output": "invariant" if output is None else digest_array(output.matrices),
         "x": digest_array(x),
         "y": digest_array(y),
+        "platform": jax.default_backend(),
         "initial": "drawn" if initial is None else _digest(begins),
         **settings.plain(),
     }
     return Setup(recipe, data, settings.seed, settings.initial_support, begins, key)
+
+
+def _check_support(network: Network, support: Offsets | None) -> None:
+    for place in network.places:
+        if support is not None and isinstance(place.layer, Conv) and not {*support} & {*place.layer.offsets}:
+            raise ValueError(
+                f"initial_support must hold offsets of every filter, or its weights begin at 0, found {support} for "
+                f"{place.layer}"
+            )
 
 
 def _targets(y: np.ndarray, output: Representation | None, order: int) -> np.ndarray:
@@ -136,6 +155,8 @@ def _initial(network: Network, members: Sequence[int], initial: Sequence[Any], d
         found = jax.tree.map(np.shape, parameters)
         if found != wanted:
             raise ValueError(f"initial must hold parameters of shapes {wanted}, found {found} for the member at {i}")
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(list(initial))):
+        raise ValueError("initial must be finite, found NaN or inf")
     cast = [jax.tree.map(lambda a: np.asarray(a, dtype), each) for each in initial]
     return dict(zip(members, cast, strict=True))
 

@@ -17,7 +17,7 @@ from haarflow.networks.network import LinearPlace, Network
 __all__ = ["LayerSpace", "Parts", "layer_spaces", "not_equivariant"]
 
 # For each linear layer: matrices that single out what is not equivariant, of "inputs" (the first axis of the weights,
-# or what it is made of), "outputs" or "bias"; none where all of the layer is equivariant.
+# or the positions it is made of), "outputs", "both" (positions and outputs) or "bias"; none where all is equivariant.
 Parts = tuple[dict[str, Any], ...]
 
 # Squared cosines of principal angles: 1 for layers that are in both spaces.
@@ -69,7 +69,7 @@ def layer_spaces(network: Network, action: Action, output: Representation | None
     -----
     For projections P, Q the commutator's norm is the largest sin(a) cos(a) over their principal angles a; the squared
     cosines are eigenvalues of the group average in an orthonormal basis of the layer's space, one for each offset.
-    Cost: |G| S^2 P for a filter of S offsets on P positions, |G| d^2 for a Dense layer on d inputs.
+    Cost: |G| (S^2 P + P^2) for a filter of S offsets on P positions, |G| d^2 for a Dense layer on d inputs.
     Source: Nordenfors & Flinth 2024 (arXiv 2410.01452).
     """
     if not action.exact:
@@ -78,6 +78,8 @@ def layer_spaces(network: Network, action: Action, output: Representation | None
     spaces = []
     for i, place in enumerate(network.places):
         if isinstance(place.layer, Conv):
+            if i == 0:
+                _check_channels(action, network.sample_shape)
             spaces.append(_filter_space(place, action))
             continue
         if i == 0:
@@ -106,6 +108,11 @@ def not_equivariant(parts: Parts, parameters: Any) -> Any:
         if "inputs" in part:
             m = part["inputs"]
             found = {"weights": (m @ weights.reshape(len(m), -1)).reshape(weights.shape)}
+        elif "both" in part:
+            m, k = part["both"], weights.shape[-1]
+            positions = weights.reshape(len(m) // k, -1, k)  # behind Flatten each has several channels
+            moved = (m @ positions.transpose(0, 2, 1).reshape(len(m), -1)).reshape(len(m) // k, k, -1)
+            found = {"weights": moved.transpose(0, 2, 1).reshape(weights.shape)}
         elif "outputs" in part:
             found = {"weights": weights @ part["outputs"]}
         else:
@@ -133,7 +140,7 @@ def _dense_part(inputs: np.ndarray, output: Representation | None) -> dict[str, 
     if inputs.shape[1] == 1:
         return {"outputs": bias["bias"], **bias}
     both = np.mean([np.kron(a, b) for a, b in zip(inputs, output.matrices, strict=True)], axis=0)
-    return {"inputs": np.eye(len(both)) - both, **bias}
+    return {"both": np.eye(len(both)) - both, **bias}
 
 
 def _filter_space(place: LinearPlace, action: Action) -> LayerSpace:
@@ -165,7 +172,21 @@ def _positions(action: Action, spatial: tuple[int, ...]) -> np.ndarray:
         matrices = _matrices(action, (*spatial, 1))
     except ValueError as error:
         raise ValueError(f"action must act on the positions of feature maps {spatial}: {error}") from error
+    if not np.isin(matrices, (0.0, 1.0)).all():
+        raise ValueError(
+            f"action must move the positions of feature maps {spatial}, found {action}, which mixes values"
+        )
     return matrices.argmax(axis=1)
+
+
+def _check_channels(action: Action, shape: tuple[int, ...]) -> None:
+    """Refuse what moves more than positions in front of a convolution, such as channels or signs."""
+    x = np.random.default_rng(0).standard_normal((1, *shape))
+    for g, to in enumerate(_positions(action, shape[:-1])):
+        moved = np.empty((len(to), shape[-1]))
+        moved[to] = x.reshape(len(to), -1)
+        if not np.array_equal(action(g, x).reshape(moved.shape), moved):
+            raise ValueError(f"action must move positions and leave channels in front of a Conv, found {action}")
 
 
 def _neighbours(layer: Conv, spatial: tuple[int, ...]) -> np.ndarray:

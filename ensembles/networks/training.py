@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ from haarflow.networks.structure import Parts, not_equivariant
 
 __all__ = ["Data", "Recipe", "State", "advance", "begin", "training_loss"]
 
-# Steps whose draws are handed to the program at once.
-_SEGMENT = 500
+# At most so many steps, products in forward passes, and numbers drawn in one call: what is waited for at a time.
+_SEGMENT, _PRODUCTS, _DRAWS = 500, 2 * 10**10, 2**20
 # A loss that has grown by so much will not come back: at rates that still converge it may grow by the width once
 # (Lewkowycz et al. 2020).
 _GROWTH = 1e4
@@ -96,19 +97,36 @@ class State:
     ----------
     parameters, optimizer : tree of arrays
         Its parameters, and Optax's state.
+    limit : float
+        A loss above which it has diverged.
     diverged : int or None
         The step behind which its loss was no longer finite, or had grown beyond all measure.
     """
 
     parameters: Any
     optimizer: Any
+    limit: float
     diverged: int | None = None
 
 
-def begin(recipe: Recipe, parameters: Any) -> State:
-    """Return a member before its first step."""
+def begin(recipe: Recipe, data: Data | None, parameters: Any) -> State:
+    """Return a member before its first step; without data, for the shapes of its arrays alone."""
     with precision(recipe.dtype):
-        return State(parameters, jax.tree.map(to_numpy, recipe.transformation().init(parameters)))
+        memory = jax.tree.map(to_numpy, recipe.transformation().init(parameters))
+        if data is None:
+            return State(parameters, memory, np.inf)
+        # As many samples as a step has.
+        x, y = (part.reshape(-1, *part.shape[2:])[: data.schedule.size] for part in (data.x, data.y))
+        own, of_zero = _begin(recipe, parameters, jnp.asarray(x), jnp.asarray(y))
+        return State(parameters, memory, _GROWTH * (float(own) + float(of_zero)))
+
+
+def _first_losses(recipe: Recipe, parameters: Any, x: Any, y: Any) -> Any:
+    loss = LOSSES[recipe.loss]
+    return loss(forward(recipe.network, parameters, x), y), loss(jnp.zeros_like(y), y)
+
+
+_begin = compiled(_first_losses)
 
 
 def training_loss(recipe: Recipe, parts: Parts, parameters: Any, x: Any, y: Any) -> Any:
@@ -161,15 +179,17 @@ def advance(
     def work(job: tuple[int, State]) -> State:
         member, state = job
         parameters, memory = state.parameters, state.optimizer
-        for first, several in _segments(start, steps):
-            picks = _picks(data.schedule, seed, [member], first, several)
+        for first, several in _segments(recipe, data.schedule, start, steps):
+            picks = _picks(data.schedule, seed, [member], first, several, _segment(recipe, data.schedule))
             with one_thread(), precision(recipe.dtype):
-                found = _program(recipe, (parameters, memory), arrays, None if picks is None else picks[0], several)
+                found = _program(
+                    recipe, (parameters, memory), arrays, None if picks is None else picks[0], several, state.limit
+                )
                 taken, parameters, memory, loss = jax.tree.map(to_numpy, found)
-            if taken < several or not np.isfinite(loss):
-                return State(parameters, memory, first + int(taken))
+            if taken < several or not loss <= state.limit < np.inf:
+                return State(parameters, memory, state.limit, first + int(taken))
             report(several)
-        return State(parameters, memory)
+        return State(parameters, memory, state.limit)
 
     return list(in_threads(work, zip(members, states, strict=True)))
 
@@ -187,65 +207,77 @@ def _stacked(
 ) -> list[State]:
     """All members in one program, as a GPU has it best."""
     stacked = jax.tree.map(lambda *each: np.stack(each), *[(s.parameters, s.optimizer) for s in states])
+    limits = np.array([state.limit for state in states])
     diverged: list[int | None] = [None] * len(states)
-    for first, several in _segments(start, steps):
-        picks = _picks(schedule, seed, members, first, several)
+    for first, several in _segments(recipe, schedule, start, steps):
+        picks = _picks(schedule, seed, members, first, several, _segment(recipe, schedule))
         with precision(recipe.dtype):
-            found = _many(recipe, stacked, arrays, picks, several)
+            found = _many(recipe, stacked, arrays, picks, several, limits.astype(recipe.dtype))
             taken, *stacked, loss = jax.tree.map(to_numpy, found)
-        for i in np.flatnonzero((taken < several) | ~np.isfinite(loss)):
+        for i in np.flatnonzero((taken < several) | ~(loss <= limits) | ~np.isfinite(limits)):
             diverged[i] = first + int(taken[i])
         if any(step is not None for step in diverged):
             break
         report(several * len(states))
         stacked = tuple(stacked)
     states_of = [jax.tree.map(lambda each, i=i: each[i], tuple(stacked)) for i in range(len(states))]
-    return [State(p, memory, step) for (p, memory), step in zip(states_of, diverged, strict=True)]
+    return [
+        State(p, memory, state.limit, step)
+        for (p, memory), state, step in zip(states_of, states, diverged, strict=True)
+    ]
 
 
-def _segments(start: int, steps: int) -> list[tuple[int, int]]:
-    return [(first, min(_SEGMENT, start + steps - first)) for first in range(start, start + steps, _SEGMENT)]
+def _segment(recipe: Recipe, schedule: Schedule) -> int:
+    """Return how many steps make a call of a few seconds, and draws of a few megabytes."""
+    products = sum(prod(place.shape) * max(1, prod(place.spatial)) for place in recipe.network.places)
+    return max(1, min(_SEGMENT, _PRODUCTS // (schedule.size * products), _DRAWS // schedule.size))
 
 
-def _picks(schedule: Schedule, seed: int, members: Sequence[int], first: int, steps: int) -> np.ndarray | None:
+def _segments(recipe: Recipe, schedule: Schedule, start: int, steps: int) -> list[tuple[int, int]]:
+    most = _segment(recipe, schedule)
+    return [(first, min(most, start + steps - first)) for first in range(start, start + steps, most)]
+
+
+def _picks(
+    schedule: Schedule, seed: int, members: Sequence[int], first: int, steps: int, most: int
+) -> np.ndarray | None:
     if schedule.whole:
         return None
-    drawn = np.zeros((len(members), _SEGMENT, 2, schedule.size), np.int32)
+    drawn = np.zeros((len(members), most, 2, schedule.size), np.int32)  # of one length, for one program
     for row, member in zip(drawn, members, strict=True):
         row[:steps] = schedule.picks(seed, member, first, steps)
     return drawn
 
 
-def _steps(recipe: Recipe, state: Any, arrays: Any, picks: Any, steps: Any) -> Any:
+def _steps(recipe: Recipe, state: Any, arrays: Any, picks: Any, steps: Any, limit: Any) -> Any:
     x, y, parts = arrays
     optimizer = recipe.transformation()
-    ones = jnp.ones((len(y) if picks is None else picks.shape[-1], y.shape[-1]), y.dtype)
-    unit = LOSSES[recipe.loss](ones, 0 * ones)
+
+    def loss(parameters: Any, i: Any) -> Any:
+        batch = (x, y) if picks is None else (x[picks[i, 0], picks[i, 1]], y[picks[i, 0], picks[i, 1]])
+        return training_loss(recipe, parts, parameters, *batch)
 
     def one(carry: Any) -> Any:
-        i, parameters, memory, first, _ = carry
-        batch = (x, y) if picks is None else (x[picks[i, 0], picks[i, 1]], y[picks[i, 0], picks[i, 1]])
-        loss = lambda parameters: training_loss(recipe, parts, parameters, *batch)  # noqa: E731
-        value, gradient = jax.value_and_grad(loss)(parameters)
+        i, parameters, memory, _ = carry
+        value, gradient = jax.value_and_grad(loss)(parameters, i)
         updates, memory = optimizer.update(gradient, memory, parameters)
-        parameters = jax.tree.map(jnp.add, parameters, updates)
-        return i + 1, parameters, memory, jnp.where(i == 0, value, first), value
+        return i + 1, jax.tree.map(jnp.add, parameters, updates), memory, value
 
     def going(carry: Any) -> Any:
-        i, _, _, first, value = carry
-        return (i < steps) & (value <= _GROWTH * (first + unit))
+        i, _, _, value = carry
+        return (i < steps) & (value <= limit)
 
-    zero = jnp.zeros((), x.dtype)
-    i, parameters, memory, _, value = lax.while_loop(going, one, (0, *state, zero, zero))
-    return i, parameters, memory, value
+    i, parameters, memory, _ = lax.while_loop(going, one, (0, *state, jnp.zeros((), x.dtype)))
+    # Behind the last step too, so that which steps are kept makes no difference.
+    return i, parameters, memory, loss(parameters, i - 1)
 
 
 _program = compiled(_steps)
 
 
-def _vmapped(recipe: Recipe, state: Any, arrays: Any, picks: Any, steps: Any) -> Any:
-    one = lambda state, picks: _steps(recipe, state, arrays, picks, steps)  # noqa: E731
-    return jax.vmap(one, in_axes=(0, None if picks is None else 0))(state, picks)
+def _vmapped(recipe: Recipe, state: Any, arrays: Any, picks: Any, steps: Any, limits: Any) -> Any:
+    one = lambda state, picks, limit: _steps(recipe, state, arrays, picks, steps, limit)  # noqa: E731
+    return jax.vmap(one, in_axes=(0, None if picks is None else 0, 0))(state, picks, limits)
 
 
 _many = compiled(_vmapped)

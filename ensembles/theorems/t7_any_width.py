@@ -75,7 +75,7 @@ def any_width(workload: Workload) -> Measurement:
         spaces = layer_spaces(replace(network, architecture=architecture), workload.action)
         curves[f"{name}_commutator"] = np.array([max(space.commutator for space in spaces)])
     return Measurement(
-        floors["symmetric"].standard_errors, floors["asymmetric"].standard_errors, workload.broken, curves
+        abs(floors["symmetric"].standard_errors), floors["asymmetric"].standard_errors, workload.broken, curves
     )
 
 

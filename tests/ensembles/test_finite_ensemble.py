@@ -118,7 +118,9 @@ def test_a_member_alone_has_the_same_bits():
 
 def test_stacked_members_are_the_same_up_to_rounding(monkeypatch):
     expected = f(ensemble(CONV, augmentation="random", batch=4), [3, 9])
+    whole = f(ensemble(CONV), 9)
     monkeypatch.setattr(training, "on_cpu", lambda: False)
+    np.testing.assert_allclose(f(ensemble(CONV), 9), whole, atol=1e-5)
     np.testing.assert_allclose(f(ensemble(CONV, augmentation="random", batch=4), [3, 9]), expected, atol=1e-5)
     with pytest.raises(hf.DivergenceError, match="the loss of member 0"):
         f(ensemble(learning_rate=1e5), 50)
@@ -157,6 +159,22 @@ class TestStore:
         self.made(tmp_path).fit(DATA.x, DATA.y, 12, save_every=4)
         found = sorted(entry.key["step"] for entry in kernels.Store(tmp_path).entries())
         assert found == sorted([4, 8, 12] * 3)
+
+    def test_whatever_was_kept_before_is_gone_on_from(self, tmp_path, monkeypatch):
+        self.made(tmp_path).fit(DATA.x, DATA.y, 8, save_every=4)
+        taken = []
+        monkeypatch.setattr(room, "advance", lambda *a: taken.append(a[5:7]) or training.advance(*a))
+        assert np.array_equal(f(self.made(tmp_path), 12), f(ensemble(**OPTIONS), 12))
+        assert taken[:3] == [(8, 4)] * 3
+        taken.clear()
+        self.made(tmp_path).fit(DATA.x, DATA.y, 12, save_every=1)
+        assert taken == []
+
+    def test_the_state_of_an_optimizer_is_kept(self, tmp_path):
+        adam = {"optimizer": "adam", "options": None, "learning_rate": 0.01, "dtype": "float64", "penalty": 0.1}
+        f(self.made(tmp_path, **adam), 5)
+        expected = f(ensemble(**{**OPTIONS, **adam}), 9)
+        assert np.array_equal(f(self.made(tmp_path, **adam), 9), expected)
 
     def test_a_damaged_file_is_trained_again(self, tmp_path):
         expected = f(self.made(tmp_path), 7)
@@ -251,6 +269,11 @@ def test_cross_entropy_learns():
         ({"optimizer": "chain"}, ValueError, "optimizer must take a rate"),
         ({"options": {"speed": 1}}, ValueError, "optimizer must take a rate and the options .*speed"),
         ({"options": {"momentum": "a"}}, TypeError, "options must be numbers or booleans"),
+        ({"optimizer": "scale"}, ValueError, "steps against the gradient"),
+        ({"optimizer": "lbfgs"}, ValueError, "asks for nothing else, found 'lbfgs'"),
+        ({"initial_support": [(0,)]}, TypeError, "initial_support must be pairs"),
+        ({"seed": 2**32}, ValueError, r"seed must be below 2\^32"),
+        ({"members": [2**32]}, ValueError, r"members must be below 2\^32"),
         ({"batch": 0}, ValueError, "batch must be at least 1"),
         ({"penalty": -1}, ValueError, "penalty must be finite and >= 0"),
         ({"dtype": "float16"}, ValueError, "dtype must be"),
@@ -283,6 +306,11 @@ def test_training_sets_and_steps_are_checked(tmp_path):
         made.load(DATA.x, DATA.y, 1)
     with pytest.raises(ValueError, match="initial must hold parameters of each of the 3 members, found 1"):
         made.fit(DATA.x, DATA.y, 1, initial=[()])
+    bad = jax.tree.map(lambda a: a * np.nan, ensemble(members=3).fit(DATA.x, DATA.y, 0).parameters())
+    with pytest.raises(ValueError, match="initial must be finite"):
+        made.fit(DATA.x, DATA.y, 1, initial=bad)
+    with pytest.raises(ValueError, match="initial_support must hold offsets of every filter"):
+        ensemble(CONV, initial_support=[(5, 5)]).fit(DATA.x, DATA.y, 1)
     other = ensemble(width=9).fit(DATA.x, DATA.y, 0).parameters()
     with pytest.raises(ValueError, match=r"initial must hold parameters of shapes .*found"):
         made.fit(DATA.x, DATA.y, 1, initial=other)
@@ -292,6 +320,42 @@ def test_training_sets_and_steps_are_checked(tmp_path):
     with pytest.raises(ValueError, match="x_test must hold samples of the training shape"):
         made.predict(DATA.x[:, :4])
     assert made.predict(DATA.x, [2]).shape == (1, 3, 6, 10)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_which_steps_are_kept_does_not_hide_a_divergence(tmp_path, store):
+    kept = {"store": tmp_path} if store else {}
+    for steps in (6, range(7), [3, 6]):
+        with pytest.raises(hf.DivergenceError, match="learning_rate 10000 diverges"):
+            f(ensemble(learning_rate=1e4, **kept), steps)
+    with pytest.raises(hf.DivergenceError):
+        f(ensemble(learning_rate=1e30), 1)
+    # Scaled targets and outputs diverge at the same rate.
+    small = kernels.Sequential(*HIDDEN.layers[:-1], kernels.Dense(1e-3, 1e-4))
+    stable = ensemble(small).largest_stable_rate(DATA.x, 1e-3 * DATA.y)
+    with pytest.raises(hf.DivergenceError):
+        f(ensemble(small, learning_rate=1e4 * stable), 10, y=1e-3 * DATA.y)
+
+
+def test_a_penalty_beyond_the_stable_rate_is_told():
+    made = ensemble(penalty=10.0, learning_rate=1.0)
+    stable = made.largest_stable_rate(DATA.x, DATA.y)
+    assert stable == pytest.approx(0.2, rel=0.02)
+    with pytest.raises(hf.DivergenceError, match=rf"is {stable:.3g}$"):
+        f(made, 200)
+
+
+def test_turned_targets_must_be_probabilities_too():
+    signs = groups.Representation(C4.group, [[[1.0]], [[-1.0]], [[1.0]], [[-1.0]]])
+    with pytest.raises(ValueError, match="y must be probabilities"):
+        ensemble(loss="cross_entropy", output=signs).fit(DATA.x, np.ones((6, 1)), 1)
+
+
+def test_samples_that_a_step_cannot_hold_are_refused():
+    wide = kernels.Sequential(kernels.Conv(3), kernels.Relu(), kernels.GlobalAvgPool(), kernels.Dense())
+    x = np.zeros((2000, 28, 28, 1))
+    with pytest.raises(ValueError, match=r"samples of a step \(pass batch=\) must be fewer"):
+        ensemble(wide, width=20_000).fit(x, np.zeros((2000, 1)), 1)
 
 
 def test_members_that_fit_no_memory_are_refused_before_training():
@@ -322,6 +386,9 @@ def test_floors_of_ensembles_with_and_without():
     # |E d|^2 = 3 * 0.25 for one of four elements.
     assert odd.square == pytest.approx(0.75 / 4, rel=0.3)
     assert odd.standard_errors > 10
+    # As many numbers as one likes beside few members.
+    few = [orbit_floor(rng.standard_normal((2, 5, 30, 5))).standard_errors for _ in range(200)]
+    assert np.std(few) == pytest.approx(1, rel=0.3)
     many = [orbit_floor(rng.standard_normal((2, 30, 1, 2))).standard_errors for _ in range(400)]
     assert abs(np.mean(many)) < 4 / np.sqrt(400)
     assert np.std(many) == pytest.approx(1, rel=0.15)

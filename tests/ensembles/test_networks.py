@@ -115,6 +115,12 @@ def test_wide_networks_have_the_analytic_kernels(name):
     assert np.abs(np.mean(slopes, axis=0) - exact.ntk).max() < 5 * error + 0.02 * np.abs(exact.ntk).max()
 
 
+def test_a_layer_that_stands_twice_is_read_out_once():
+    again = kernels.Dense(W_std=1.5)
+    network = networks.Network(kernels.Sequential(again, kernels.Relu(), again), 7, (4,), 2)
+    assert [place.shape for place in network.places] == [(4, 7), (7, 2)]
+
+
 def test_members_have_streams_of_their_own():
     network = networks.Network(NETWORKS["relu"][0], 8, (6,), 2)
     first, again, other = (drawn(network, m)[0]["weights"] for m in (0, 0, 1))

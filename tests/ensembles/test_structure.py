@@ -76,6 +76,8 @@ TASKS = {
     "cross, D4": ("cross SAME", (4, 4, 1), "D4", None),
     "shifts": ("circular flatten", (4, 4, 1), "shifts", None),
     "flatten first": ("flatten first", (4, 4, 2), "C4", None),
+    "turning outputs behind Flatten": ("circular flatten", (4, 4, 1), "C4", "regular"),
+    "turning outputs behind a pooling": ("pool flatten", (4, 4, 1), "C4", "regular"),
     "sites": ("relu", None, None, "sites"),
     "linear": ("linear", None, None, "sites"),
 }
@@ -83,8 +85,9 @@ TASKS = {
 
 def task(name):
     network, shape, group, output = TASKS[name]
-    if output is None:
-        return NETWORKS[network][0], shape, ACTIONS[group](), None
+    if output != "sites":
+        action = ACTIONS[group]()
+        return NETWORKS[network][0], shape, action, None if output is None else groups.regular(action.group)
     perms = groups.lattice_rotations(3)
     action = groups.permutation_action(groups.cyclic(4), perms)
     return NETWORKS[network][0], (9,), action, groups.Representation(action.group, groups.permutation_matrices(perms))
@@ -121,6 +124,12 @@ def test_what_is_refused():
     )
     with pytest.raises(ValueError, match="filters must not wrap around onto themselves"):
         networks.layer_spaces(small, action)
+    signs = groups.matrix_action(groups.cyclic(2), np.array([[[1.0]], [[-1.0]]]))
+    with pytest.raises(ValueError, match="action must move the positions of feature maps"):
+        networks.layer_spaces(network, signs)
+    swapped = groups.matrix_action(groups.cyclic(2), np.array([np.eye(2), np.eye(2)[::-1]]))
+    with pytest.raises(ValueError, match="action must"):
+        networks.layer_spaces(networks.Network(arch, 2, (4, 4, 2), 1), swapped)
 
 
 # Two numbers that may be swapped, and a target that their sum says nothing about: networks that see only the sum cannot

@@ -1,5 +1,6 @@
 """A training of finite networks that is killed at any time ends with the bits of one that was not."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ def undisturbed():
 @pytest.mark.parametrize("seed", seeds(10))
 def test_a_killed_training_ends_with_the_same_bits(undisturbed, tmp_path, seed):
     store, out = tmp_path / "store", tmp_path / "out.npy"
-    rng, kept = np.random.default_rng(seed), 0
+    rng, kept, killed = np.random.default_rng(seed), 0, 0
     for _ in range(2):
         run = subprocess.Popen([*PROGRAM, str(store), str(out)])
         # Killed once it has kept so many files more, and a moment later.
@@ -33,8 +34,9 @@ def test_a_killed_training_ends_with_the_same_bits(undisturbed, tmp_path, seed):
             time.sleep(0.001)
         time.sleep(rng.random() * 0.03)
         run.kill()
-        run.wait()
+        killed += run.wait() == -signal.SIGKILL
         kept = len(list(store.glob("members-*")))
+    assert killed > 0
     subprocess.run([*PROGRAM, str(store), str(out)], check=True, timeout=120)
     assert np.array_equal(np.load(out), undisturbed)
     steps = sorted(entry.key["step"] for entry in Store(store).entries() if entry.kind == "members")
