@@ -73,9 +73,9 @@ def t6(rng):
 def t7(rng):
     sizes = np.array([4, 16, 64, 256])
     curves = {"sizes": sizes}
-    for name, floor in (("symmetric", 0.0), ("initial", 0.03), ("asymmetric", 0.1)):
+    for name, floor in (("symmetric", 0.005), ("initial", 0.03), ("asymmetric", 0.1)):
         curves[name] = np.sqrt(0.5 / sizes + floor**2) * np.exp(0.03 * rng.normal(size=4))
-        curves[f"{name}_floor"], curves[f"{name}_commutator"] = np.array([floor]), np.array([0.43 * (floor > 0)])
+        curves[f"{name}_floor"], curves[f"{name}_commutator"] = np.array([floor]), np.array([0.43 * (floor > 0.01)])
     return curves
 
 

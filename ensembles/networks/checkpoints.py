@@ -60,8 +60,8 @@ class Checkpoints:
         for entry in self.store.entries():
             if entry.kind != _KIND or entry.key is None:
                 continue
-            members, step = entry.key.get("members", []), entry.key.get("step")
-            if entry.key == self._key(members, step):
+            members, step = entry.key.get("members"), entry.key.get("step")
+            if isinstance(members, list) and isinstance(step, int) and entry.key == self._key(members, step):
                 found.setdefault(tuple(members), set()).add(step)
         return found
 

@@ -62,12 +62,12 @@ class Settings:
             "dtype": check_dtype(self.dtype).name,
             "seed": as_integer(self.seed, "seed", 0),
         }
-        # Each number of a stream's key has 32 bits.
-        for name, value in (("seed", checked["seed"]), ("members", max(self.members))):
-            if value >= 2**32:
-                raise ValueError(f"{name} must be below 2^32, found {value}")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        # Each number of a stream's key has 32 bits.
+        for name, number in (("seed", self.seed), ("members", max(self.members))):
+            if number >= 2**32:
+                raise ValueError(f"{name} must be below 2^32, found {number}")
         _check_optimizer(self.optimizer, self.options, self.learning_rate)
 
     def plain(self) -> Key:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from haarflow.theorems.report.figures import Panel, figure
-from haarflow.theorems.report.style import AUGMENTED, BOUND, MEMBERS, PLAIN, add_legend, grid_shape, new_figure
+from haarflow.theorems.report.style import AUGMENTED, BOUND, FLOOR, MEMBERS, PLAIN, add_legend, grid_shape, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,12 +51,22 @@ def draw_any_width(panels: Sequence[Panel]) -> "Figure":
         sizes = curves["sizes"]
         for name, (label, colour, style) in _LAWS.items():
             commutator = float(curves[f"{name}_commutator"][0])
-            ax.plot(sizes, curves[name], style, color=colour, label=f"{label}, commutator {commutator:.2g}")
+            ax.plot(
+                sizes,
+                np.where(curves[name] > 0, curves[name], FLOOR),
+                style,
+                color=colour,
+                label=f"{label}, commutator {commutator:.2g}",
+            )
             floor = float(curves[f"{name}_floor"][0])
-            if floor > 0 and name != "symmetric":
+            if floor > 0:
                 ax.axhline(floor, color=colour, linestyle="--", linewidth=1)
         ax.plot(
-            sizes, curves["symmetric"][0] * (sizes / sizes[0]) ** -0.5, ":", color=BOUND, label="members to the −1/2"
+            sizes,
+            max(curves["symmetric"][0], FLOOR) * (sizes / sizes[0]) ** -0.5,
+            ":",
+            color=BOUND,
+            label="members to the −1/2",
         )
         ax.set_xlabel("members M")
         ax.set_ylabel("relative orbit error of the mean")
