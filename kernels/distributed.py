@@ -23,8 +23,10 @@ __all__ = ["Cluster", "ClusterWarning", "check_executor", "check_workers"]
 
 # Seconds that a cluster without workers is given to find some.
 _PATIENCE = 60
-# Dask's default has the C library give memory back after each large array: tiles take twice as long.
-_TRIM, _LEAST_TRIM = "MALLOC_TRIM_THRESHOLD_", 2**28
+# Dask sets the first of these, upon which glibc maps and unmaps every large array anew, unless the second is set too:
+# tiles take twice as long.
+_THRESHOLDS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+_LEAST, _WELL = 2**25, 2**30
 
 
 class ClusterWarning(UserWarning):
@@ -69,21 +71,27 @@ def check_workers(executor: Any) -> None:
     """
     if not executor.nthreads():
         raise ValueError("executor must have at least one worker, found none")
-    found = executor.run(_trim_threshold, on_error="ignore").values()
-    low = [value for value in found if value is not None and int(value) < _LEAST_TRIM]
-    if low:
+    slow = [each for each in executor.run(_thresholds, on_error="ignore").values() if _is_slow(*each)]
+    if slow:
+        trim, mmap = _THRESHOLDS
         warnings.warn(
-            f"workers run with {_TRIM}={low[0]}, which makes tiles take twice as long: start them with "
-            f"{_TRIM}={2**30}, or before a LocalCluster call "
-            f'dask.config.set({{"distributed.nanny.pre-spawn-environ.{_TRIM}": {2**30}}})',
+            f"workers run with {trim}={slow[0][0]} and {mmap}={slow[0][1]}, which makes tiles take twice as long: "
+            f"start them with {trim}={_WELL} and {mmap}={_WELL}, or before a LocalCluster call "
+            f'dask.config.set({{"distributed.nanny.pre-spawn-environ.{trim}": {_WELL}, '
+            f'"distributed.nanny.pre-spawn-environ.{mmap}": {_WELL}}})',
             ClusterWarning,
             stacklevel=3,
         )
 
 
-def _trim_threshold() -> str | None:
-    value = os.environ.get(_TRIM)
-    return value if value is not None and value.isdigit() else None
+def _thresholds() -> tuple[str | None, str | None]:
+    trim, mmap = (os.environ.get(name) for name in _THRESHOLDS)
+    return trim, mmap
+
+
+def _is_slow(trim: str | None, mmap: str | None) -> bool:
+    """Whether large arrays are given back to the system one by one: glibc adapts itself while neither is set."""
+    return trim is not None and not all(v is not None and v.isdigit() and int(v) >= _LEAST for v in (trim, mmap))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -23,13 +24,18 @@ pytestmark = pytest.mark.filterwarnings("default")
 # Run on workers, which cannot import this file.
 SHRINK = "from haarflow.kernels import gram_tiles; gram_tiles._SMALLEST_SIDE = gram_tiles._LARGEST_SIDE = 16"
 
-TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
+SETTING = """
+import os
+for name, value in {}.items():
+    os.environ.pop(name, None) if value is None else os.environ.update({{name: str(value)}})
+"""
+VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 @pytest.fixture(scope="module")
 def client():
     with (
-        dask.config.set({TRIM: 2**30}),
+        dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": 2**30 for name in VARIABLES}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -86,15 +92,21 @@ def test_a_folder_that_workers_do_not_share(client, tmp_path, monkeypatch):
         fitted(tmp_path, executor=client)
 
 
-def test_workers_that_give_memory_back_too_soon_are_warned_of(client, tmp_path):
-    variable = TRIM.rsplit(".", 1)[-1]
-    client.run(exec, f"import os; os.environ['{variable}'] = '65536'")
-    with pytest.warns(
-        hf.ClusterWarning, match=f"workers run with {variable}=65536, which makes tiles take twice as long"
-    ):
+@pytest.mark.parametrize(
+    ("trim", "mmap", "slow"), [(2**16, 2**30, 1), (2**30, None, 1), (2**30, 2**30, 0), (None, None, 0)]
+)
+def test_workers_that_map_each_array_anew_are_warned_of(client, tmp_path, trim, mmap, slow):
+    settings = dict(zip(VARIABLES, (trim, mmap), strict=True))
+    client.run(exec, SETTING.format(settings))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", hf.ClusterWarning)
         fitted(tmp_path, executor=client)
-    client.run(exec, f"import os; os.environ['{variable}'] = '{2**30}'")
-    fitted(tmp_path, executor=client)
+    client.run(exec, SETTING.format(dict.fromkeys(VARIABLES, 2**30)))
+    told = [str(each.message) for each in found if issubclass(each.category, hf.ClusterWarning)]
+    assert len(told) == slow
+    assert all(
+        f"{VARIABLES[0]}={trim} and {VARIABLES[1]}={mmap}, which makes tiles take twice as long" in t for t in told
+    )
 
 
 def test_what_is_no_executor(client, tmp_path):

@@ -32,8 +32,9 @@ def main():
     solver, store, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     program.use_small_tiles()
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-    trim = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30}
-    with dask.config.set(trim), LocalCluster(**options) as cluster, Client(cluster) as client:
+    names = (f"MALLOC_{which}_THRESHOLD_" for which in ("TRIM", "MMAP"))
+    settings = {f"distributed.nanny.pre-spawn-environ.{name}": 2**30 for name in names}
+    with dask.config.set(settings), LocalCluster(**options) as cluster, Client(cluster) as client:
         client.register_plugin(SmallAndSlow())
         client.wait_for_workers(2, timeout=30)
         killed, found = [], {}
