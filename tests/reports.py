@@ -75,7 +75,8 @@ def t7(rng):
     curves = {"sizes": sizes}
     for name, floor in (("symmetric", 0.005), ("initial", 0.03), ("asymmetric", 0.1)):
         curves[name] = np.sqrt(0.5 / sizes + floor**2) * np.exp(0.03 * rng.normal(size=4))
-        curves[f"{name}_floor"], curves[f"{name}_commutator"] = np.array([floor]), np.array([0.43 * (floor > 0.01)])
+        curves[f"{name}_floor"] = np.array([floor])
+        curves[f"{name}_commutator"] = np.array([0.43 if floor > 0.01 else 0.001])
     return curves
 
 
