@@ -9,7 +9,7 @@ from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed,
 from haarflow.fitting import SolverWarning
 from haarflow.kernels.distributed import ClusterWarning
 from haarflow.law import ConvergenceWarning, Law, ResolutionWarning
-from haarflow.networks import DivergenceError, FiniteEnsemble
+from haarflow.networks import DivergenceError, FiniteEnsemble, StabilityWarning
 from haarflow.reduction import ReductionWarning
 from haarflow.subgroups import subgroup_bound
 
@@ -25,6 +25,7 @@ __all__ = [
     "ReductionWarning",
     "ResolutionWarning",
     "SolverWarning",
+    "StabilityWarning",
     "datasets",
     "deviation_bound",
     "expected_orbit_mse",

@@ -15,7 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["check_dtype", "compiled", "fence", "in_threads", "on_cpu", "one_thread", "precision", "to_numpy", "x64"]
+__all__ = [
+    "check_dtype",
+    "compiled",
+    "cores",
+    "fence",
+    "in_threads",
+    "on_cpu",
+    "one_thread",
+    "precision",
+    "to_numpy",
+    "x64",
+]
 
 
 @contextmanager
@@ -113,7 +124,7 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
     to a thread: `work` enters its own.
     """
     jobs = list(jobs)
-    if len(jobs) < 2 or _cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
+    if len(jobs) < 2 or cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
         yield from map(work, jobs)
         return
     # Few in flight: results do not pile up, and whoever stops listening leaves little behind.
@@ -121,7 +132,7 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
     try:
         for job in jobs:
             flying.append(_pool().submit(work, job))
-            if len(flying) > 2 * _cores():
+            if len(flying) > 2 * cores():
                 yield flying.popleft().result()
         while flying:
             yield flying.popleft().result()
@@ -153,10 +164,10 @@ def one_thread() -> Iterator[None]:
 @cache
 def _pool() -> ThreadPoolExecutor:
     # Kept: beside a busy BLAS a thread takes milliseconds to start.
-    return ThreadPoolExecutor(_cores(), "haarflow", initializer=lambda: setattr(_here, "worker", True))
+    return ThreadPoolExecutor(cores(), "haarflow", initializer=lambda: setattr(_here, "worker", True))
 
 
 @cache
-def _cores() -> int:
-    # What this process may use, where the system tells.
+def cores() -> int:
+    """Return how many cores this process may use, as far as the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

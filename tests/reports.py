@@ -80,10 +80,13 @@ def t7(rng):
     return curves
 
 
-def verdict(theorem, workload, curves, residual=2e-15, control=0.7, bound=1e-11, floor=1e-3):
+NOTE = "found <beside> it"
+
+
+def verdict(theorem, workload, curves, residual=2e-15, control=0.7, bound=1e-11, floor=1e-3, note=""):
     entry = Theorem(theorem, f"what {theorem} says", f"source of {theorem}", bound, floor, lambda workload: None)
     task = SimpleNamespace(name=workload, title=f"what {workload} is")
-    return Verdict(entry, task, Measurement(residual, control, f"what {theorem} breaks", curves))
+    return Verdict(entry, task, Measurement(residual, control, f"what {theorem} breaks", curves, note))
 
 
 def made_up(seed=0):
@@ -94,7 +97,7 @@ def made_up(seed=0):
     verdicts += [verdict("T4", name, t4(rng, order)) for name, order in zip(names[1:3], (8, None), strict=True)]
     verdicts += [verdict("T5", names[0], t5(rng), residual=0.8, control=1.7, bound=1, floor=1)]
     verdicts += [verdict("T6", "plane x SO(2)", t6(rng), residual=0.6, control=17.0, bound=1, floor=1)]
-    verdicts += [verdict("T7", "supports x C4", t7(rng), residual=0.7, control=30.0, bound=5, floor=7)]
+    verdicts += [verdict("T7", "supports x C4", t7(rng), residual=0.7, control=30.0, bound=5, floor=7, note=NOTE)]
     return verdicts
 
 

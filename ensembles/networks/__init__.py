@@ -5,7 +5,7 @@ from haarflow.networks.evaluation import feature_maps
 from haarflow.networks.layers import LayerNorm, Tanh
 from haarflow.networks.network import Network, initial_parameters
 from haarflow.networks.penalty import critical_penalty
-from haarflow.networks.stability import DivergenceError, largest_stable_rate
+from haarflow.networks.stability import DivergenceError, StabilityWarning, largest_stable_rate
 from haarflow.networks.structure import LayerSpace, layer_spaces, not_equivariant
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "LayerNorm",
     "LayerSpace",
     "Network",
+    "StabilityWarning",
     "Tanh",
     "critical_penalty",
     "feature_maps",

@@ -15,7 +15,7 @@ __all__ = ["FORMAT", "Checkpoints"]
 
 _KIND = "members"
 # Raised when the same key would give other members.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,11 @@ class Checkpoints:
             return "it holds no members"
         differing, found = nearest
         if not differing:
-            return f"it holds members {found['members']} at step {found['step']} of the same ensemble, a chunk a file"
+            several = found["members"]
+            return (
+                f"it holds members {several} at step {found['step']} of the same ensemble, {len(several)} a file: pass "
+                f"members={several}, or the chunk= that they were trained with"
+            )
         said = [f"{name} = {_short(found.get(name))}, not {_short(self.key.get(name))}" for name in differing]
         return "its nearest members have " + "; ".join(said)
 

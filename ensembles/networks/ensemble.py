@@ -1,23 +1,24 @@
 """FiniteEnsemble: many networks of finite width, trained with augmentation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 import numpy as np
 
 from haarflow.groups import Action, Representation, no_action
 from haarflow.inputs import as_integer, as_samples, check_room
 from haarflow.kernels import Sequential, Store
 from haarflow.kernels.orbit_tiles import Progress
-from haarflow.networks.checkpoints import Checkpoints
 from haarflow.networks.evaluation import outputs
 from haarflow.networks.penalty import critical_penalty
+from haarflow.networks.run import Run
 from haarflow.networks.settings import Settings, as_members, as_support
-from haarflow.networks.setup import Setup, prepare
-from haarflow.networks.stability import DivergenceError, largest_stable_rate
-from haarflow.networks.training import State, advance
-from haarflow.progress import Counter, progress_bar
+from haarflow.networks.setup import prepare
+from haarflow.networks.stability import largest_stable_rate
+from haarflow.networks.training import State
+from haarflow.progress import progress_bar
 
 __all__ = ["FiniteEnsemble"]
 
@@ -117,7 +118,7 @@ class FiniteEnsemble:
             loss=loss,
             learning_rate=learning_rate,
             optimizer=optimizer,
-            options=options or {},
+            options={} if options is None else options,
             augmentation=augmentation,
             batch=batch,
             initial_support=as_support(initial_support),
@@ -133,7 +134,7 @@ class FiniteEnsemble:
             raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
         self._progress, self._chunk = progress, as_integer(chunk, "chunk", 1)
         self.steps: tuple[int, ...] = ()
-        self._setup: Setup | None = None
+        self._latest: Run | None = None
         self._kept: dict[tuple[int, int], list[State]] = {}
 
     def fit(
@@ -168,6 +169,11 @@ class FiniteEnsemble:
             For samples, targets or steps out of shape or range; members that fit no memory without a store.
         DivergenceError
             Where a member's loss grows beyond all measure, with the largest stable learning rate.
+
+        Warns
+        -----
+        StabilityWarning
+            Where the loss of members is higher at the last step than at the first.
 
         Notes
         -----
@@ -221,17 +227,17 @@ class FiniteEnsemble:
         ValueError
             For test points of another shape, or steps that were not asked for.
         """
-        setup, chosen = self._chosen("predict", steps)
-        x_test = as_samples(x_test, "x_test", setup.recipe.network.sample_shape)
-        shape = (len(chosen), len(self.members), len(x_test), setup.recipe.network.outputs)
+        run, chosen = self._chosen("predict", steps)
+        network = run.setup.recipe.network
+        x_test = as_samples(x_test, "x_test", network.sample_shape)
+        shape = (len(chosen), len(self.members), len(x_test), network.outputs)
         check_room("x_test", shape, "[steps, members, test points, outputs]")
         out = np.empty(shape, self._settings.dtype)
         for i, step in enumerate(chosen):
             row = 0
-            for first, members in self._chunks():
-                states = self._states(first, members, step)
-                several = [state.parameters for state in states]
-                out[i, row : row + len(members)] = outputs(setup.recipe.network, self._settings.dtype, several, x_test)
+            for first, members in run.chunks():
+                several = [state.parameters for state in self._states(run, first, members, step)]
+                out[i, row : row + len(members)] = outputs(network, self._settings.dtype, several, x_test)
                 row += len(members)
         return out
 
@@ -248,8 +254,9 @@ class FiniteEnsemble:
         list of tuple of dict
             For each member and linear layer `weights`, [in, out] or [offsets, in, out], and `bias` [out].
         """
-        _, (*_, last) = self._chosen("parameters", step)
-        return [s.parameters for first, members in self._chunks() for s in self._states(first, members, last)]
+        run, (*_, last) = self._chosen("parameters", step)
+        states = [state for first, members in run.chunks() for state in self._states(run, first, members, last)]
+        return [jax.tree.map(np.copy, state.parameters) for state in states]
 
     def largest_stable_rate(self, x: Any, y: Any) -> float:
         """Return the largest learning rate at which plain gradient descent is stable at initialisation.
@@ -275,12 +282,17 @@ class FiniteEnsemble:
         x, y : array [n, ...], [n, k]
             Training set.
         parameters : tuple of dict
-            Of one member, equivariant, near the end of training.
+            Of one member, equivariant, where the loss does not change any more.
 
         Returns
         -------
         float
             As `networks.critical_penalty` has it.
+
+        Raises
+        ------
+        ValueError
+            For parameters that are not equivariant, or of another network.
         """
         setup = prepare(self._settings, x, y, parts=True)
         return critical_penalty(setup.recipe, setup.data, parameters)
@@ -291,105 +303,35 @@ class FiniteEnsemble:
         asked = sorted({as_integer(step, "steps", 0) for step in np.atleast_1d(steps)})
         if not asked:
             raise ValueError("steps must hold at least one step, found none")
-        setup = prepare(self._settings, x, y, initial)
+        setup = prepare(self._settings, x, y, initial, together=self._chunk)
         if self._store is None:
             # As many again to work with; shapes are counted as float64.
             scale = 2 * np.dtype(self._settings.dtype).itemsize / 8
             shape = (len(asked), len(self.members), round(scale * setup.recipe.network.parameters))
-            check_room("members, without a store to keep them in,", shape, "[steps, members, parameters]")
-        checkpoints = self._checkpoints(setup) if self._store else None
-        before = checkpoints.steps() if checkpoints is not None and train else {}
-        kept: dict[tuple[int, int], list[State]] = {}
+            check_room("members, without store= to keep them in,", shape, "[steps, members, parameters]")
+        run = Run(setup, self.members, self._chunk, self._store)
         with progress_bar(self._progress) as progress:
-            report = Counter(progress, "training", len(self.members) * asked[-1])
-            for first, members in self._chunks():
-                states: list[State] | None = None
-                taken = 0
-                for target in asked:
-                    found = checkpoints.get(members, target) if checkpoints else None
-                    if found is None and checkpoints is not None and not train:
-                        raise ValueError(
-                            f"store {checkpoints.store.path} does not hold members {members} at step {target}: "
-                            f"{checkpoints.refusal()}"
-                        )
-                    if found is None:
-                        found = self._reach(setup, members, states, taken, target, save_every, before, report)
-                    else:
-                        report((target - taken) * len(members))
-                    states, taken = found, target
-                    if checkpoints is None:
-                        kept[first, target] = states
-        self.steps, self._setup, self._kept = tuple(asked), setup, kept
+            self._kept = run(asked, save_every, progress, train)
+        self.steps, self._latest = tuple(asked), run
         return self
 
-    def _reach(
-        self,
-        setup: Setup,
-        members: list[int],
-        states: list[State] | None,
-        taken: int,
-        target: int,
-        save_every: int | None,
-        before: dict[tuple[int, ...], set[int]],
-        report: Counter,
-    ) -> list[State]:
-        """Train some members to a step, from the latest step that is kept."""
-        for step in sorted(before.get(tuple(members), ()), reverse=True):
-            found = self._checkpoints(setup).get(members, step) if taken < step < target else None
-            if found is not None:
-                report((step - taken) * len(members))
-                states, taken = found, step
-                break
-        if states is None:
-            states = [setup.begin(member) for member in members]
-        every = save_every if save_every and self._store else target
-        while True:
-            upto = min(target, (taken // every + 1) * every) if every else target
-            states = self._advance(setup, states, members, taken, upto, report)
-            if upto == target:
-                return states
-            taken = upto
-
-    def _advance(
-        self, setup: Setup, states: list[State], members: list[int], taken: int, target: int, report: Counter
-    ) -> list[State]:
-        states = advance(setup.recipe, setup.data, states, self._settings.seed, members, taken, target - taken, report)
-        for member, state in zip(members, states, strict=True):
-            if state.diverged is not None:
-                stable = largest_stable_rate(setup.recipe, setup.data, setup.begin(member).parameters)
-                raise DivergenceError(
-                    f"learning_rate {self._settings.learning_rate:g} diverges: the loss of member {member} is beyond "
-                    f"all measure at step {state.diverged}; at its initial parameters the largest stable one of plain "
-                    f"gradient descent, 2 / lambda_max of its NTK in this loss's clock, is {stable:.3g}"
-                )
-        if self._store is not None:
-            self._checkpoints(setup).put(members, target, states)
-        return states
-
-    def _checkpoints(self, setup: Setup) -> Checkpoints:
-        assert self._store is not None
-        return Checkpoints(self._store, setup.key, setup.template)
-
-    def _chunks(self) -> Iterator[tuple[int, list[int]]]:
-        for first in range(0, len(self.members), self._chunk):
-            yield first, list(self.members[first : first + self._chunk])
-
-    def _states(self, first: int, members: list[int], step: int) -> list[State]:
-        if self._store is None:
+    def _states(self, run: Run, first: int, members: list[int], step: int) -> list[State]:
+        checkpoints = run.checkpoints
+        if checkpoints is None:
             return self._kept[first, step]
-        assert self._setup is not None
-        found = self._checkpoints(self._setup).get(members, step)
+        found = checkpoints.get(members, step)
         if found is None:
-            raise RuntimeError(f"members {members} at step {step} are gone from {self._store.path}: call fit again")
+            path = checkpoints.store.path
+            raise RuntimeError(f"members {members} at step {step} are gone from {path}: call fit again")
         return found
 
-    def _chosen(self, name: str, steps: Any) -> tuple[Setup, list[int]]:
-        if self._setup is None:
+    def _chosen(self, name: str, steps: Any) -> tuple[Run, list[int]]:
+        if self._latest is None:
             raise RuntimeError(f"call fit(x, y, steps) before {name}")
         if steps is None:
-            return self._setup, list(self.steps)
+            return self._latest, list(self.steps)
         chosen = [as_integer(step, "steps", 0) for step in np.atleast_1d(steps)]
         missing = [step for step in chosen if step not in self.steps]
         if missing:
             raise ValueError(f"steps must be among those that fit kept, {list(self.steps)}, found {missing[0]}")
-        return self._setup, chosen
+        return self._latest, chosen

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
+import jax
 import numpy as np
 
 from haarflow.kernels import Conv, Dense, Flatten, Residual, Sequential
@@ -140,3 +142,29 @@ def initial_parameters(
             layer["bias"] = rng.standard_normal(place.outputs).astype(dtype)
         drawn.append(layer)
     return tuple(drawn)
+
+
+def check_parameters(network: Network, parameters: Any, name: str) -> None:
+    """Refuse what are no parameters of a network, or not finite.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    parameters : tuple of dict
+        Of one member.
+    name : str
+        Of the argument, for errors.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument.
+    """
+    wanted, found = (jax.tree.map(np.shape, each) for each in (initial_parameters(network, 0, 0), parameters))
+    if found != wanted:
+        raise ValueError(
+            f"{name} must be the parameters of one member, a tuple of arrays of shapes {wanted}, found {found}"
+        )
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters)):
+        raise ValueError(f"{name} must be finite, found NaN or inf")

@@ -68,6 +68,7 @@ class Settings:
         for name, number in (("seed", self.seed), ("members", max(self.members))):
             if number >= 2**32:
                 raise ValueError(f"{name} must be below 2^32, found {number}")
+        object.__setattr__(self, "options", _as_options(self.options))
         _check_optimizer(self.optimizer, self.options, self.learning_rate)
 
     def plain(self) -> Key:
@@ -100,12 +101,19 @@ def as_support(support: Sequence[tuple[int, int]] | None) -> Offsets | None:
         raise TypeError(f"initial_support must be pairs of integers (dy, dx), found {support!r}") from error
 
 
+def _as_options(options: Any) -> dict[str, Any]:
+    if not isinstance(options, dict):
+        raise TypeError(f'options must be a dict such as {{"momentum": 0.9}}, found {options!r}')
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items()}
+    wrong = {name: value for name, value in plain.items() if not isinstance(value, (bool, int, float))}
+    if wrong:
+        raise TypeError(f"options must be numbers or booleans, found {wrong}")
+    return plain
+
+
 def _check_optimizer(name: Any, options: dict[str, Any], rate: float) -> None:
     import optax  # here, since it takes half a second
 
-    wrong = {key: value for key, value in options.items() if not isinstance(value, (bool, int, float))}
-    if wrong:
-        raise TypeError(f"options must be numbers or booleans, found {wrong}")
     factory = getattr(optax, name, None) if isinstance(name, str) and name.isidentifier() else None
     try:
         made = None if factory is None else factory(rate, **options)

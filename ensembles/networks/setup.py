@@ -12,11 +12,12 @@ import numpy as np
 from haarflow.groups import Representation
 from haarflow.inputs import as_labels, as_samples, check_room
 from haarflow.kernels import Conv, digest_array
+from haarflow.kernels.backend import cores, on_cpu
 from haarflow.kernels.entry import Key
 from haarflow.networks.batches import Schedule
 from haarflow.networks.checkpoints import FORMAT
 from haarflow.networks.losses import check_targets
-from haarflow.networks.network import Network, Offsets, initial_parameters
+from haarflow.networks.network import Network, Offsets, check_parameters, initial_parameters
 from haarflow.networks.settings import Settings
 from haarflow.networks.structure import layer_spaces
 from haarflow.networks.training import Data, Recipe, State, begin
@@ -60,7 +61,14 @@ class Setup:
         return begin(self.recipe, None, initial_parameters(self.recipe.network, 0, 0, self.recipe.dtype))
 
 
-def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = None, parts: bool = False) -> Setup:
+def prepare(
+    settings: Settings,
+    x: Any,
+    y: Any,
+    initial: Sequence[Any] | None = None,
+    parts: bool = False,
+    together: int = 1,
+) -> Setup:
     """Check the training set and list its orbits.
 
     Parameters
@@ -73,6 +81,8 @@ def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = 
         Where members begin.
     parts : bool
         Work out what is not equivariant, without a penalty too.
+    together : int
+        Members of a chunk, of which as many as there are cores (all, but for CPUs) are trained at a time.
 
     Raises
     ------
@@ -102,17 +112,18 @@ def prepare(settings: Settings, x: Any, y: Any, initial: Sequence[Any] | None = 
     check_targets(settings.loss, targets.reshape(-1, y.shape[1]))
     _check_support(network, settings.initial_support)
     spaces = layer_spaces(network, action, output) if parts or settings.penalty > 0 else ()
-    # A step's features, seen and given by each layer, forward and back, of two members side by side.
-    numbers = sum(max(1, prod(p.spatial)) * (p.fan_in + p.outputs) for p in network.places)
     schedule = Schedule(settings.augmentation, len(x), order, settings.batch)
+    # A step's features, seen and given by each layer, forward and back, of the members at work; as float64.
+    numbers = sum(max(1, prod(p.spatial)) * (p.fan_in + p.outputs) for p in network.places)
     scale = 2 * np.dtype(dtype).itemsize / 8
-    check_room("samples of a step (pass batch=)", (schedule.size, round(scale * numbers)), "[samples, features]")
-    data = Data(
-        np.stack([action(g, x).astype(dtype) for g in range(order)]),
-        targets.astype(dtype),
-        schedule,
-        tuple(space.part for space in spaces),
-    )
+    busy = min(together, len(settings.members), cores() if on_cpu() else together)
+    room = (busy, schedule.size, round(scale * numbers))
+    check_room("samples of a step (pass batch=), or members at a time (chunk=),", room, "[members, samples, features]")
+    check_room("x", (order, len(x), round(scale * prod(x.shape[1:]))), "[|G|, samples, numbers of each]")
+    orbits = np.empty((order, *x.shape), dtype)
+    for g, turned in enumerate(orbits):
+        turned[:] = action(g, x)
+    data = Data(orbits, targets.astype(dtype), schedule, tuple(space.part for space in spaces))
     begins = None if initial is None else _initial(network, settings.members, initial, dtype)
     key: Key = {
         "format": FORMAT,
@@ -149,15 +160,9 @@ def _targets(y: np.ndarray, output: Representation | None, order: int) -> np.nda
 def _initial(network: Network, members: Sequence[int], initial: Sequence[Any], dtype: str) -> dict[int, Any]:
     if len(initial) != len(members):
         raise ValueError(f"initial must hold parameters of each of the {len(members)} members, found {len(initial)}")
-    like = initial_parameters(network, 0, 0, dtype)
-    wanted = jax.tree.map(np.shape, like)
     for i, parameters in enumerate(initial):
-        found = jax.tree.map(np.shape, parameters)
-        if found != wanted:
-            raise ValueError(f"initial must hold parameters of shapes {wanted}, found {found} for the member at {i}")
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(list(initial))):
-        raise ValueError("initial must be finite, found NaN or inf")
-    cast = [jax.tree.map(lambda a: np.asarray(a, dtype), each) for each in initial]
+        check_parameters(network, parameters, f"initial[{i}]")
+    cast = [jax.tree.map(lambda a: np.array(a, dtype), each) for each in initial]
     return dict(zip(members, cast, strict=True))
 
 

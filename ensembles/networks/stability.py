@@ -13,14 +13,18 @@ from haarflow.networks.forward import forward
 from haarflow.networks.structure import Parts, not_equivariant
 from haarflow.networks.training import Data, Recipe
 
-__all__ = ["DivergenceError", "largest_stable_rate"]
+__all__ = ["DivergenceError", "StabilityWarning", "largest_stable_rate"]
 
 # The largest eigenvalue of more samples hardly differs, under losses that are means.
 _ENOUGH = 2000
 
 
 class DivergenceError(RuntimeError):
-    """The loss of a member is no longer finite, or has grown ten-thousandfold."""
+    """The loss of a member is no longer finite, or has grown ten-thousandfold (cross-entropy: thousandfold)."""
+
+
+class StabilityWarning(UserWarning):
+    """The loss of members is higher at the end of their training than at its beginning."""
 
 
 def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:
@@ -37,9 +41,11 @@ def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:
     Notes
     -----
     J J^T is the member's NTK; C the loss's curvature in the outputs, 1/(N k) for the mean loss. By Lanczos on products
-    with J and J^T, to 1 %, the penalty's curvature included. Cost: about 30 passes over the samples.
+    with J and J^T, to 1 %, the penalty's curvature included; of the whole set, where under loss="sum" a step that draws
+    some of it sees their share. Cost: about 30 passes over the samples.
     """
     x = data.x.reshape(-1, *data.x.shape[2:])
+    share = data.schedule.size / len(x) if recipe.loss == "sum" else 1.0
     if recipe.loss != "sum" and len(x) > _ENOUGH:
         chosen = np.random.default_rng(0).choice(len(x), _ENOUGH, replace=False)
         x = x[chosen]
@@ -49,7 +55,7 @@ def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:
         size = start.size
 
         def product(v: np.ndarray) -> np.ndarray:
-            return to_numpy(_gauss_newton(recipe, parts, parameters, x, jnp.asarray(v.ravel(), start.dtype)))
+            return to_numpy(_gauss_newton(recipe, parts, parameters, x, share, jnp.asarray(v.ravel(), start.dtype)))
 
         # A start that is passed: ARPACK's own is random.
         first = np.random.default_rng(0).standard_normal(size)
@@ -65,12 +71,12 @@ def _curvature(recipe: Recipe, f: Any, u: Any) -> Any:
     return u / f.size if recipe.loss == "mean" else u
 
 
-def _products(recipe: Recipe, parts: Parts, parameters: Any, x: Any, v: Any) -> Any:
+def _products(recipe: Recipe, parts: Parts, parameters: Any, x: Any, share: Any, v: Any) -> Any:
     flat, tree = ravel_pytree(parameters)
     outputs = lambda flat: forward(recipe.network, tree(flat), x)  # noqa: E731
     f, u = jax.jvp(outputs, (flat,), (v,))
     _, back = jax.vjp(outputs, flat)
-    curved = back(_curvature(recipe, f, u))[0]
+    curved = share * back(_curvature(recipe, f, u))[0]
     if recipe.penalty > 0:
         curved = curved + recipe.penalty * ravel_pytree(not_equivariant(parts, tree(v)))[0]
     return curved

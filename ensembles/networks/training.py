@@ -22,8 +22,10 @@ __all__ = ["Data", "Recipe", "State", "advance", "begin", "training_loss"]
 # At most so many steps, products in forward passes, and numbers drawn in one call: what is waited for at a time.
 _SEGMENT, _PRODUCTS, _DRAWS = 500, 2 * 10**10, 2**20
 # A loss that has grown by so much will not come back: at rates that still converge it may grow by the width once
-# (Lewkowycz et al. 2020).
-_GROWTH = 1e4
+# (Lewkowycz et al. 2020). Cross-entropy grows with outputs, not with their squares.
+_GROWTH = {"mean": 1e4, "sum": 1e4, "cross_entropy": 1e3}
+# Samples that tell how large a loss is at first.
+_FIRST = 256
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Recipe:
     options: tuple[tuple[str, Any], ...] = ()
     penalty: float = 0.0
     dtype: str = "float32"
+
+    @property
+    def growth(self) -> float:
+        """Growth of the loss beyond which training has diverged."""
+        return _GROWTH[self.loss]
 
     def transformation(self) -> Any:
         """Return Optax's transformation of gradients."""
@@ -101,12 +108,15 @@ class State:
         A loss above which it has diverged.
     diverged : int or None
         The step behind which its loss was no longer finite, or had grown beyond all measure.
+    loss : float
+        Of the last step; NaN before the first.
     """
 
     parameters: Any
     optimizer: Any
     limit: float
     diverged: int | None = None
+    loss: float = np.nan
 
 
 def begin(recipe: Recipe, data: Data | None, parameters: Any) -> State:
@@ -115,15 +125,19 @@ def begin(recipe: Recipe, data: Data | None, parameters: Any) -> State:
         memory = jax.tree.map(to_numpy, recipe.transformation().init(parameters))
         if data is None:
             return State(parameters, memory, np.inf)
-        # As many samples as a step has.
-        x, y = (part.reshape(-1, *part.shape[2:])[: data.schedule.size] for part in (data.x, data.y))
-        own, of_zero = _begin(recipe, parameters, jnp.asarray(x), jnp.asarray(y))
-        return State(parameters, memory, _GROWTH * (float(own) + float(of_zero)))
+        x, y = (part.reshape(-1, *part.shape[2:]) for part in (data.x, data.y))
+        parts = jax.tree.map(jnp.asarray, data.parts)
+        # As many samples at a time as a step has, from all over the set, which may be sorted.
+        size = data.schedule.size
+        slices = max(1, min(len(x) // size, _FIRST // size))
+        chosen = np.linspace(0, len(x) - 1, slices * size).round().astype(int).reshape(size, slices).T
+        found = [_begin(recipe, parts, parameters, jnp.asarray(x[i]), jnp.asarray(y[i])) for i in chosen]
+        return State(parameters, memory, recipe.growth * float(np.mean([float(each) for each in found])))
 
 
-def _first_losses(recipe: Recipe, parameters: Any, x: Any, y: Any) -> Any:
-    loss = LOSSES[recipe.loss]
-    return loss(forward(recipe.network, parameters, x), y), loss(jnp.zeros_like(y), y)
+def _first_losses(recipe: Recipe, parts: Parts, parameters: Any, x: Any, y: Any) -> Any:
+    # That of outputs 0 besides, since outputs may happen to begin at their targets.
+    return training_loss(recipe, parts, parameters, x, y) + LOSSES[recipe.loss](jnp.zeros_like(y), y)
 
 
 _begin = compiled(_first_losses)
@@ -178,7 +192,7 @@ def advance(
 
     def work(job: tuple[int, State]) -> State:
         member, state = job
-        parameters, memory = state.parameters, state.optimizer
+        parameters, memory, last = state.parameters, state.optimizer, state.loss
         for first, several in _segments(recipe, data.schedule, start, steps):
             picks = _picks(data.schedule, seed, [member], first, several, _segment(recipe, data.schedule))
             with one_thread(), precision(recipe.dtype):
@@ -186,10 +200,11 @@ def advance(
                     recipe, (parameters, memory), arrays, None if picks is None else picks[0], several, state.limit
                 )
                 taken, parameters, memory, loss = jax.tree.map(to_numpy, found)
-            if taken < several or not loss <= state.limit < np.inf:
-                return State(parameters, memory, state.limit, first + int(taken))
+            last = float(loss)
+            if taken < several or not last <= state.limit < np.inf:
+                return State(parameters, memory, state.limit, first + int(taken), last)
             report(several)
-        return State(parameters, memory, state.limit)
+        return State(parameters, memory, state.limit, loss=last)
 
     return list(in_threads(work, zip(members, states, strict=True)))
 
@@ -209,12 +224,13 @@ def _stacked(
     stacked = jax.tree.map(lambda *each: np.stack(each), *[(s.parameters, s.optimizer) for s in states])
     limits = np.array([state.limit for state in states])
     diverged: list[int | None] = [None] * len(states)
+    losses = np.array([state.loss for state in states])
     for first, several in _segments(recipe, schedule, start, steps):
         picks = _picks(schedule, seed, members, first, several, _segment(recipe, schedule))
         with precision(recipe.dtype):
             found = _many(recipe, stacked, arrays, picks, several, limits.astype(recipe.dtype))
-            taken, *stacked, loss = jax.tree.map(to_numpy, found)
-        for i in np.flatnonzero((taken < several) | ~(loss <= limits) | ~np.isfinite(limits)):
+            taken, *stacked, losses = jax.tree.map(to_numpy, found)
+        for i in np.flatnonzero((taken < several) | ~(losses <= limits) | ~np.isfinite(limits)):
             diverged[i] = first + int(taken[i])
         if any(step is not None for step in diverged):
             break
@@ -222,8 +238,8 @@ def _stacked(
         stacked = tuple(stacked)
     states_of = [jax.tree.map(lambda each, i=i: each[i], tuple(stacked)) for i in range(len(states))]
     return [
-        State(p, memory, state.limit, step)
-        for (p, memory), state, step in zip(states_of, states, diverged, strict=True)
+        State(p, memory, state.limit, step, float(loss))
+        for (p, memory), state, step, loss in zip(states_of, states, diverged, losses, strict=True)
     ]
 
 

@@ -27,12 +27,15 @@ class Measurement:
         What was broken.
     curves : dict of str to array
         Everything a figure needs.
+    note : str
+        What else was found, in a line, for readers of the report.
     """
 
     residual: float
     control: float
     broken: str
     curves: dict[str, np.ndarray] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)

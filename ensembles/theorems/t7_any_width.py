@@ -74,8 +74,17 @@ def any_width(workload: Workload) -> Measurement:
         curves["sizes"] = sizes
         spaces = layer_spaces(replace(network, architecture=architecture), workload.action)
         curves[f"{name}_commutator"] = np.array([max(space.commutator for space in spaces)])
+    labels = {"symmetric": "symmetric", "initial": "asymmetric, symmetric at first", "asymmetric": "asymmetric"}
+    told = [
+        f"{label}: commutator {curves[f'{name}_commutator'][0]:.2g}, floor {floors[name].relative:.1%}"
+        for name, label in labels.items()
+    ]
     return Measurement(
-        abs(floors["symmetric"].standard_errors), floors["asymmetric"].standard_errors, workload.broken, curves
+        abs(floors["symmetric"].standard_errors),
+        floors["asymmetric"].standard_errors,
+        workload.broken,
+        curves,
+        "; ".join(told),
     )
 
 

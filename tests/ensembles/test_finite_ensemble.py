@@ -8,7 +8,7 @@ import pytest
 import haarflow as hf
 from haarflow import groups, kernels, networks
 from haarflow.finite import orbit_floor
-from haarflow.networks import ensemble as room
+from haarflow.networks import run as room
 from haarflow.networks import training
 
 LINEAR = kernels.Sequential(kernels.Flatten(), kernels.Dense(1.5, 0.5))
@@ -69,11 +69,12 @@ def test_steps_see_what_the_schedule_says(augmentation, batch):
 
 
 def test_optimizers_are_those_of_optax():
-    made = ensemble(LINEAR, optimizer="adam", options={"b1": 0.8}, learning_rate=0.01, dtype="float64", members=1)
+    adam = {"optimizer": "adam", "options": {"b1": np.float32(0.8)}, "learning_rate": 0.01}
+    made = ensemble(LINEAR, dtype="float64", members=1, **adam)
     (found,) = made.fit(DATA.x, DATA.y, 5).parameters()
     network = networks.Network(LINEAR, 1, (8, 8, 1), 10)
     p = networks.initial_parameters(network, 0, 0, "float32")
-    adam = optax.adam(0.01, b1=0.8)
+    adam = optax.adam(0.01, b1=np.float32(0.8).item())
     state = adam.init(p)
     x, y = C4.orbit(DATA.x).reshape(24, 64), np.tile(DATA.y, (4, 1))
     for _ in range(5):
@@ -193,7 +194,8 @@ class TestStore:
             ({"action": groups.image_dihedral()}, "action = .*group = .*C4.*, not .*D4"),
             ({"seed": 1}, "seed = 0, not 1"),
             ({"batch": 3}, "batch = 4, not 3"),
-            ({"members": 6}, r"it holds members \[.*\] at step 7 of the same ensemble"),
+            ({"members": 6}, r"it holds members \[.*\] at step 7 of the same ensemble, \d a file: pass members=\["),
+            ({"chunk": 3}, r"of the same ensemble, \d a file: pass .* or the chunk="),
         ],
         ids=lambda value: value if isinstance(value, str) else next(iter(value)),
     )
@@ -245,6 +247,59 @@ def test_the_largest_stable_rate_is_that_of_the_spectrum(loss):
             f(ensemble(LINEAR, learning_rate=1.03 * stable), 2000)
 
 
+def test_steps_that_draw_some_of_a_sum_are_stable_up_to_larger_rates():
+    whole = ensemble(loss="sum").largest_stable_rate(DATA.x, DATA.y)
+    drawn = {"loss": "sum", "augmentation": "random"}
+    assert ensemble(**drawn).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(4 * whole, rel=0.02)
+    assert ensemble(**drawn, batch=2).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(12 * whole, rel=0.02)
+    shared = {"loss": "mean", "augmentation": "random", "batch": 2}
+    mean = ensemble().largest_stable_rate(DATA.x, DATA.y)
+    assert ensemble(**shared).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(mean, rel=0.02)
+
+
+def test_a_large_penalty_at_first_is_no_divergence():
+    made = hf.FiniteEnsemble(
+        CONV, 128, 1, C4, learning_rate=0.1, penalty=1.0, progress=False, dtype="float64", initial_support=None
+    )
+    assert np.isfinite(f(made, 5)).all()
+
+
+def test_sorted_and_small_targets_are_no_divergence():
+    y = np.repeat([0.0, 1.0], 3)[:, None]
+    small = kernels.Sequential(kernels.Flatten(), kernels.Dense(), kernels.Relu(), kernels.Dense(1e-3))
+    assert np.isfinite(f(ensemble(small, augmentation="random", batch=2, learning_rate=0.01), 20, y=y)).all()
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_losses_that_end_higher_than_they_began_are_told(stacked, monkeypatch):
+    if stacked:
+        monkeypatch.setattr(training, "on_cpu", lambda: False)
+    stable = ensemble(LINEAR).largest_stable_rate(DATA.x, DATA.y)
+    with pytest.warns(hf.StabilityWarning, match=rf"the loss of 3 members, 0 first, is higher .* is {stable:.3g}"):
+        f(ensemble(LINEAR, learning_rate=1.1 * stable), 20)
+    with pytest.warns(hf.StabilityWarning, match=r"the loss of member 1 is higher at step 20"):
+        f(ensemble(LINEAR, learning_rate=1.1 * stable, members=[1]), 20)
+
+
+def test_a_cross_entropy_that_diverges_is_told():
+    y = hf.one_hot(DATA.labels, 10)
+    stable = ensemble(width=64, loss="cross_entropy").largest_stable_rate(DATA.x, y)
+    with pytest.raises(hf.DivergenceError, match="the largest stable one of plain gradient descent"):
+        f(ensemble(width=64, loss="cross_entropy", learning_rate=100 * stable), 20, y=y)
+
+
+def test_parameters_are_copies():
+    made = ensemble().fit(DATA.x, DATA.y, 3)
+    before = made.predict(DATA.x)
+    made.parameters()[0][0]["weights"][:] = 0
+    assert np.array_equal(made.predict(DATA.x), before)
+    start = ensemble().fit(DATA.x, DATA.y, 0).parameters()
+    again = ensemble().fit(DATA.x, DATA.y, 0, initial=start)
+    before = again.predict(DATA.x)
+    start[0][0]["weights"][:] = 0
+    assert np.array_equal(again.predict(DATA.x), before)
+
+
 def test_cross_entropy_learns():
     y = hf.one_hot(DATA.labels, 10)
     made = ensemble(loss="cross_entropy", width=64, learning_rate=10.0)
@@ -269,6 +324,7 @@ def test_cross_entropy_learns():
         ({"optimizer": "chain"}, ValueError, "optimizer must take a rate"),
         ({"options": {"speed": 1}}, ValueError, "optimizer must take a rate and the options .*speed"),
         ({"options": {"momentum": "a"}}, TypeError, "options must be numbers or booleans"),
+        ({"options": ["momentum"]}, TypeError, "options must be a dict such as"),
         ({"optimizer": "scale"}, ValueError, "steps against the gradient"),
         ({"optimizer": "lbfgs"}, ValueError, "asks for nothing else, found 'lbfgs'"),
         ({"initial_support": [(0,)]}, TypeError, "initial_support must be pairs"),
@@ -307,12 +363,12 @@ def test_training_sets_and_steps_are_checked(tmp_path):
     with pytest.raises(ValueError, match="initial must hold parameters of each of the 3 members, found 1"):
         made.fit(DATA.x, DATA.y, 1, initial=[()])
     bad = jax.tree.map(lambda a: a * np.nan, ensemble(members=3).fit(DATA.x, DATA.y, 0).parameters())
-    with pytest.raises(ValueError, match="initial must be finite"):
+    with pytest.raises(ValueError, match=r"initial\[0\] must be finite"):
         made.fit(DATA.x, DATA.y, 1, initial=bad)
     with pytest.raises(ValueError, match="initial_support must hold offsets of every filter"):
         ensemble(CONV, initial_support=[(5, 5)]).fit(DATA.x, DATA.y, 1)
     other = ensemble(width=9).fit(DATA.x, DATA.y, 0).parameters()
-    with pytest.raises(ValueError, match=r"initial must hold parameters of shapes .*found"):
+    with pytest.raises(ValueError, match=r"initial\[0\] must be the parameters of one member, .* of shapes .*found"):
         made.fit(DATA.x, DATA.y, 1, initial=other)
     made.fit(DATA.x, DATA.y, [1, 2])
     with pytest.raises(ValueError, match=r"steps must be among those that fit kept, \[1, 2\], found 3"):
@@ -354,13 +410,13 @@ def test_turned_targets_must_be_probabilities_too():
 def test_samples_that_a_step_cannot_hold_are_refused():
     wide = kernels.Sequential(kernels.Conv(3), kernels.Relu(), kernels.GlobalAvgPool(), kernels.Dense())
     x = np.zeros((2000, 28, 28, 1))
-    with pytest.raises(ValueError, match=r"samples of a step \(pass batch=\) must be fewer"):
+    with pytest.raises(ValueError, match=r"samples of a step \(pass batch=\), or members .* must be fewer"):
         ensemble(wide, width=20_000).fit(x, np.zeros((2000, 1)), 1)
 
 
 def test_members_that_fit_no_memory_are_refused_before_training():
     huge = ensemble(width=10**6, members=10**5)
-    with pytest.raises(ValueError, match="members, without a store to keep them in, must be fewer"):
+    with pytest.raises(ValueError, match="members, without store= to keep them in, must be fewer"):
         huge.fit(DATA.x, DATA.y, [0, 1])
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from reports import PICTURES, TIMES, made_up, t3, t4, t5, t6, t7, verdict, write
+from reports import NOTE, PICTURES, TIMES, made_up, t3, t4, t5, t6, t7, verdict, write
 
 from haarflow.theorems import report as room
 from haarflow.theorems.report import FIGURES, legend, read_report, redraw, verdict_table, write_report
@@ -58,6 +58,7 @@ def test_text(written):
     verdicts, paths, _ = written
     text = paths[0].read_text(encoding="utf-8")
     assert legend(verdicts) in text
+    assert f"    supports x C4: {NOTE}\n" in text
     assert text.count("holds") == len(verdicts) == verdict_table(verdicts).row_count
     strange = verdict("T3", "[bold]sizes[/bold]", {}, control=0)
     write_report([strange], paths[0].parent / "strange")

@@ -71,6 +71,7 @@ def test_page_stands_alone(written):
     for given in verdicts:
         for words in (given.theorem.name, given.theorem.statement, given.theorem.source, given.measurement.broken):
             assert words in text
+        assert given.measurement.note in text
         assert given.workload.title in text
     assert len([cell for cell in page.of("td") if cell["data-label"] == "residual"]) == len(verdicts)
     cells = "".join(page.text[page.text.index("T6") :])
@@ -82,12 +83,12 @@ def test_page_escapes(tmp_path):
     rng = np.random.default_rng(4)
     entry = Theorem(bad, bad, bad, 1e-11, 1e-3, lambda workload: None)
     task = SimpleNamespace(name=bad.replace("/", ""), title=bad)
-    paths = write_report([Verdict(entry, task, Measurement(1.0, 1.0, bad, t3(rng)))], tmp_path)
+    paths = write_report([Verdict(entry, task, Measurement(1.0, 1.0, bad, t3(rng), bad))], tmp_path)
     source = paths[-1].read_text(encoding="utf-8")
     page = Page(source)
     assert not page.of("script")
     assert not page.of("b")
-    assert "".join(page.text).count(bad) == 5  # name, statement, source, control, title
+    assert "".join(page.text).count(bad) == 6  # name, statement, source, control, note, title
     assert "FAILS" in page.text
     assert read_report(paths[1]).rows[0].theorem == bad
 

@@ -195,6 +195,17 @@ def test_deviations_decay_above_the_critical_penalty_and_grow_below(trained, fac
     assert (sizes[1] < sizes[0] / 2) if factor > 1 else (sizes[1] > 2 * sizes[0])
 
 
+def test_critical_penalty_takes_equivariant_parameters_of_the_network(trained):
+    x, y, found, parts, network = trained
+    ensemble = penalised(0.0)
+    noise = networks.not_equivariant(parts, networks.initial_parameters(network, 1, 0, "float64"))
+    with pytest.raises(ValueError, match=r"parameters must be equivariant, found \|P A\| = .* of \|A\| = "):
+        ensemble.critical_penalty(x, y, jax.tree.map(np.add, found, noise))
+    for wrong in ([found], networks.initial_parameters(networks.Network(SUM_ONLY, 7, (2,), 1), 0, 0)):
+        with pytest.raises(ValueError, match="parameters must be the parameters of one member, a tuple of arrays"):
+            ensemble.critical_penalty(x, y, wrong)
+
+
 def test_a_network_without_such_parts_has_no_critical_penalty():
     arch = kernels.Sequential(kernels.Dense(), kernels.Relu(), kernels.Dense())
     ensemble = hf.FiniteEnsemble(arch, 3, 1, progress=False)

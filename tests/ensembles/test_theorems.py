@@ -98,6 +98,8 @@ def test_finite_networks_with_symmetric_supports_leave_no_floor_and_others_do():
     floors = [found.curves[f"{name}_floor"][0] for name in ("symmetric", "initial", "asymmetric")]
     assert floors == sorted(floors)
     assert [found.curves[f"{name}_commutator"][0] > 0 for name in ("symmetric", "asymmetric")] == [False, True]
+    assert "symmetric: commutator 0, floor" in found.note
+    assert "asymmetric: commutator 0.43, floor" in found.note
     # A support that breaks the symmetry would be noticed in the first place of the verdict too.
     assert found.control > entry.bound
 

@@ -14,7 +14,7 @@ backend = importlib.import_module("haarflow.kernels.backend")
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch):
-    monkeypatch.setattr(backend, "_cores", lambda: 2)
+    monkeypatch.setattr(backend, "cores", lambda: 2)
     backend._pool.cache_clear()
     yield
     backend._pool().shutdown()

@@ -32,6 +32,8 @@ class Row:
         The same with the condition `broken`, and what it has to exceed.
     broken : str
         What was broken.
+    note : str
+        What else was found, or nothing.
     holds : bool
         The verdict.
     curves : mapping of str to array
@@ -48,6 +50,7 @@ class Row:
     control: float
     floor: float
     broken: str
+    note: str
     holds: bool
     curves: Mapping[str, np.ndarray]
 
@@ -61,7 +64,7 @@ class Report:
     rows: tuple[Row, ...]
 
 
-_TEXT = ("theorem", "statement", "source", "workload", "title", "broken")
+_TEXT = ("theorem", "statement", "source", "workload", "title", "broken", "note")
 _NUMBERS = ("residual", "bound", "control", "floor")
 
 
@@ -88,6 +91,7 @@ def as_report(verdicts: Sequence[Verdict]) -> Report:
                 control=float(verdict.measurement.control),
                 floor=float(verdict.theorem.floor),
                 broken=verdict.measurement.broken,
+                note=verdict.measurement.note,
                 holds=verdict.holds,
                 curves={name: np.asarray(values) for name, values in verdict.measurement.curves.items()},
             )
@@ -177,7 +181,7 @@ def _groups(parent: h5py.Group) -> Iterator[h5py.Group]:
 
 
 def _read_row(group: h5py.Group) -> Row:
-    found: dict[str, Any] = {name: str(group.attrs[name]) for name in _TEXT}
+    found: dict[str, Any] = {name: str(group.attrs.get(name, "")) for name in _TEXT}
     found |= {name: float(group.attrs[name]) for name in _NUMBERS}
     return Row(
         **found,

@@ -83,9 +83,11 @@ def _table(rows: Sequence[Row]) -> str:
     for (theorem, statement, source), group in groupby(rows, lambda row: (row.theorem, row.statement, row.source)):
         members = list(group)
         broken = "; ".join(dict.fromkeys(row.broken for row in members))
+        notes = "".join(f"<br>{escape(row.workload)}: {escape(row.note)}" for row in members if row.note)
         bodies.append(
             f'<tbody>\n<tr><th scope="rowgroup" colspan="{len(_COLUMNS)}"><strong>{escape(theorem)}</strong> '
-            f'{escape(statement)}<br><span class="source">{escape(source)}. Control: {escape(broken)}</span></th></tr>'
+            f'{escape(statement)}<br><span class="source">{escape(source)}. Control: {escape(broken)}{notes}</span>'
+            "</th></tr>"
         )
         bodies += [_row(row) for row in members]
         bodies.append("</tbody>")

@@ -56,7 +56,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def legend(verdicts: Sequence[Verdict]) -> str:
-    """Return what the table's rows mean: each theorem's statement, source and broken condition, each workload.
+    """Return what the table's rows mean: each theorem's statement, source, broken condition and notes, each workload.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def legend(verdicts: Sequence[Verdict]) -> str:
         lines.append(f"{entry.name}: {entry.statement}  [{entry.source}]")
         broken = dict.fromkeys(v.measurement.broken for v in verdicts if v.theorem is entry)
         lines.append(f"    control: {'; '.join(broken)}")
+        notes = [(v.workload.name, v.measurement.note) for v in verdicts if v.theorem is entry and v.measurement.note]
+        lines += [f"    {workload}: {note}" for workload, note in notes]
     lines += [f"{w.name}: {w.title}" for w in {v.workload.name: v.workload for v in verdicts}.values()]
     return "\n".join(lines) + "\n"
 
