@@ -1,15 +1,18 @@
 """Question: how fast do trained finite ensembles come to their law, in the width and in the number of members.
 
-Total energies of Ising lattices of 5 x 5 sites, n samples x C4, one hidden ReLU layer, full-batch gradient descent;
-test inputs. (With the 25 local energies as outputs the expansion is in 25/width, and widths up to 512 are too few.) The
-law is that of the same steps of gradient descent at infinite width. With one hidden layer the following have mean zero
-over initialisations exactly, so they are taken from each member as control variates:
+One hidden layer, full-batch gradient descent at half the largest stable rate, outputs on whole orbits of test inputs:
+total energies of Ising lattices (Dense, C4), parity of digits (Conv, C4), cross products (Dense, the 24 rotations of a
+cube, equivariant outputs). The law is that of the same steps of gradient descent at infinite width: mean, covariance
+of all test outputs with each other, orbit MSE. Beside each member two linearised networks are trained, which have mean
+zero less the law's over initialisations exactly, so that they are taken away as control variates:
 
-- f_0 - B f_0(X): the linearised network with the infinite network's kernel, less its mean mu_t;
-- the first order in (Theta_member - Theta) of the linearised network with the member's own kernel.
+- g, with the infinite network's kernel: its mean and its covariance are the law's;
+- d, the first order in (Theta_member - Theta) of the linearised network with the member's own kernel.
 
-What is left of f_t - mu_t is of the order 1/width in each member, so that the bias of that order is seen under noise
-that would hide it otherwise. The slope in M is that of the mean without control variates.
+Less both, a member's deviation from the law's mean is of the order 1 / width. From covariance and orbit MSE only g's is
+taken away (with d, E gd' would count, which is of the order 1 / width itself), which leaves noise of the order
+width^-1/2. So biases of the order 1 / width are seen under noise that would hide them otherwise. Slopes in M are of
+plain members, without control variates.
 
     python benchmarks/finite_agreement.py --json finite_agreement.json --figure finite_agreement.png
 """
@@ -17,196 +20,161 @@ that would hide it otherwise. The slope in M is that of the mean without control
 import argparse
 import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.stats import linregress
+from finite.rates import norm, slope_of_norms, slope_over_runs, standard_errors
+from finite.tasks import TASKS
+from finite.variates import trained
 
-import haarflow as hf
-from haarflow import groups, kernels
 from haarflow.bench import machine, write_json
-from haarflow.kernels.backend import in_threads, one_thread, x64
-from haarflow.networks import Network, initial_parameters
-from haarflow.networks.forward import forward
 
-NETWORK = kernels.Sequential(kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense(1.0, 0.1))
+QUANTITIES = ("mean", "covariance", "orbit MSE")
 
 
-class Task:
-    """The training set, listed, and the law after some steps."""
-
-    def __init__(self, n, m, steps, seed):
-        perms = groups.lattice_rotations(5)
-        self.action = groups.permutation_action(groups.cyclic(4), perms)
-        data = hf.datasets.ising(n + m, 5, J=2.5, seed=seed)
-        energy = data.y.sum(axis=1, keepdims=True)  # of the order 1
-        self.base, self.test, self.steps = (data.x[:n], energy[:n]), data.x[n:], steps
-        self.x = self.action.orbit(data.x[:n]).reshape(-1, 25)
-        self.y = np.tile(energy[:n], (4, 1))
-        self.theta = kernels.analytic(NETWORK)(np.concatenate([self.x, self.test]), self.x).ntk
-        # In the clock of the mean loss, at half the largest stable rate.
-        top = np.linalg.eigvalsh(self.theta[: len(self.x)])[-1]
-        self.rate = self.y.size / top
-        law = hf.DeepEnsemble(
-            NETWORK, self.action, learning_rate=self.rate, flow="gradient_descent", progress=False
-        ).fit(*self.base)
-        self.law = law.predict(self.test, [steps], covariance="diagonal")
-        self.mean = self.law.mean[0]
-
-
-def member_of(task, width, seed, member):
-    """Return one member's outputs on the test inputs, and its two control variates, [m, 1] each, in float64."""
-    network, n = Network(NETWORK, width, (25,), 1), len(task.x)
-    both, y = jnp.asarray(np.concatenate([task.x, task.test])), jnp.asarray(task.y)
-    theta, eta = jnp.asarray(task.theta), task.rate / task.y.size
-    start = jax.tree.map(jnp.asarray, initial_parameters(network, seed, member, "float64"))
-    return _train(network, start, both, y, theta, eta, task.steps, n)
-
-
-def _train(network, start, both, y, theta, eta, steps, n):
-    with x64():
-        program = _programs.setdefault((network, n), jax.jit(lambda *a: _steps(network, n, *a)))
-        return tuple(np.asarray(part) for part in program(start, both, y, theta, eta, steps))
-
-
-_programs = {}
-
-
-def _steps(network, n, start, both, y, theta, eta, steps):
-    f0 = forward(network, start, both)
-    _, pull = jax.vjp(lambda p: forward(network, p, both[:n]), start)
-
-    def own_kernel(r):
-        return jax.jvp(lambda p: forward(network, p, both), (start,), pull(r))[1]
-
-    def step(_, carry):
-        p, g, d = carry
-        _, back = jax.vjp(lambda p: forward(network, p, both[:n]), p)
-        residual = forward(network, p, both[:n]) - y
-        p = jax.tree.map(lambda a, b: a - eta * b, p, back(residual)[0])
-        # g: the infinite network's kernel from this member's start; d: the first order of the difference of kernels.
-        seen = g[:n] - y
-        d = d - eta * (theta @ d[:n] + own_kernel(seen) - theta @ seen)
-        return p, g - eta * (theta @ seen), d
-
-    p, g, d = jax.lax.fori_loop(0, steps, step, (start, f0, jnp.zeros_like(f0)))
-    return forward(network, p, both)[n:], g[n:], d[n:]
-
-
-def biases(task, widths, members, seed):
-    """Return for each width the mean of f - mu_t with control variates, [widths, members, m, 1]."""
-    found = []
+def by_width(task, widths, members, seed):
+    """Return inner products of what is left of the three quantities, for each width, and how far g is from the law."""
+    left, held = {name: [] for name in QUANTITIES}, []
+    covariance = task.law[1]
     for width in widths:
-
-        def work(member, width=width):
-            with one_thread(), x64():
-                f, g, d = member_of(task, width, seed, member)
-                return f - g - d
-
-        found.append(np.stack(list(in_threads(work, range(members)))))
-        print(f"width {width}: {members} members", flush=True)
-    return np.stack(found)
-
-
-def norm(bias):
-    """Return |E b| from members' b [M, p], from products of different members alone, so without their variance."""
-    total = bias.sum(axis=0)
-    square = (total @ total - np.einsum("mp,mp->", bias, bias)) / (len(bias) * (len(bias) - 1))
-    return np.sqrt(max(square, 1e-300))
+        f, g, d = trained(task, width, members, seed)
+        b = f - g - d
+        left["mean"].append(b @ b.T)
+        # Of ff' - gg', without writing these matrices down.
+        crossed = np.square(f @ g.T)
+        left["covariance"].append(np.square(f @ f.T) + np.square(g @ g.T) - crossed - crossed.T)
+        excess = _orbit_mse(task, f) - _orbit_mse(task, g)
+        left["orbit MSE"].append(np.outer(excess, excess))
+        own = np.einsum("md,de,me->m", g, covariance, g)
+        held.append(standard_errors(np.square(g @ g.T) - own - own[:, None] + np.square(covariance).sum()))
+        print(f"{task.name}: width {width}, {members} members", flush=True)
+    return left, held
 
 
-def _squares(task, args, sizes, seed):
-    ensemble = hf.FiniteEnsemble(NETWORK, args.width, args.most, task.action, learning_rate=task.rate, seed=seed)
-    f = ensemble.fit(*task.base, args.steps).predict(task.test)[0].astype(float).reshape(args.most, -1)
-    means = [f[: len(f) // size * size].reshape(-1, size, f.shape[1]).mean(axis=1) for size in sizes]
-    return [np.square(each - task.mean.ravel()).sum(axis=1).mean() for each in means]
+def _orbit_mse(task, f):
+    return np.square(task.deviations(f)).sum(axis=-1).mean(axis=(-2, -1))
 
 
-def slope(x, y):
-    fitted = linregress(np.log(x), np.log(y))
-    return fitted.slope
+def _orbit_mse_of_law(task, covariance):
+    values, vectors = np.linalg.eigh(covariance)
+    return float(values @ _orbit_mse(task, vectors.T))
 
 
-def bootstrap(values, draws, seed):
-    """Return the median and the 95 % interval of values(rng) over draws."""
-    rng = np.random.default_rng(seed)
-    return np.quantile([values(rng) for _ in range(draws)], [0.5, 0.025, 0.975])
+def by_members(task, width, most, ensembles, seed):
+    """Return mean squares over independent ensembles and disjoint means of M members: sizes, distance, orbit MSE.
+
+    Relative to the law's mean; what the law expects beside them.
+    """
+    mean, covariance = task.law
+    sizes = 2 ** np.arange(2, int(np.log2(most)) + 1)
+    scale = np.square(mean).sum()
+    distance, orbit = [], []
+    for ensemble in range(ensembles):
+        f = task.finite(width, most, seed + 1 + ensemble)
+        means = [f[: most // size * size].reshape(-1, size, f.shape[1]).mean(axis=1) for size in sizes]
+        distance.append([np.square(each - mean).sum(axis=1).mean() / scale for each in means])
+        orbit.append([_orbit_mse(task, each).mean() for each in means])
+        print(f"{task.name}: width {width}, {most} members", flush=True)
+    size = np.square(mean).sum() / (len(task.rho) * len(task.test))
+    expected = np.trace(covariance) / scale / sizes, _orbit_mse_of_law(task, covariance) / size / sizes
+    return sizes, (np.array(distance), np.array(orbit) / size), expected
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--only", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--members", type=int, default=1000, help="for the slope in width")
-    parser.add_argument("--most", type=int, default=4096, help="members for the slope in M")
-    parser.add_argument("--width", type=int, default=512, help="of the slope in M")
-    parser.add_argument("--ensembles", type=int, default=8, help="independent ones for the slope in M")
+    parser.add_argument("--members", type=int, default=4000, help="for slopes in width")
+    parser.add_argument("--most", type=int, default=4096, help="members for slopes in M")
+    parser.add_argument("--width", type=int, default=512, help="of slopes in M")
+    parser.add_argument("--ensembles", type=int, default=6, help="independent ones for slopes in M")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", help="where results are written")
     parser.add_argument("--figure", help="where the figure is written")
     args = parser.parse_args()
-    start, task = time.monotonic(), Task(args.n, 8, args.steps, args.seed)
-    scale = np.sqrt(np.square(task.mean).sum())
-
-    left = biases(task, args.widths, args.members, args.seed).reshape(len(args.widths), args.members, -1) / scale
-    by_width = [norm(each) for each in left]
-
-    # Leaving out one of 50 blocks of members at a time (jackknife).
-    blocks = np.array_split(np.arange(args.members), 50)
-    without = [slope(args.widths, [norm(np.delete(each, block, axis=0)) for each in left]) for block in blocks]
-    error = np.sqrt(49 / 50 * np.square(without - np.mean(without)).sum())
-    in_width = [slope(args.widths, by_width), *(slope(args.widths, by_width) + 1.96 * error * np.array([-1, 1]))]
-    print(f"bias |E f - mu_t| / |mu_t| at widths {args.widths}: {', '.join(f'{b:.2e}' for b in by_width)}")
-    print(f"slope in width {in_width[0]:.3f}, 95 % interval {in_width[1]:.3f} .. {in_width[2]:.3f}")
-
-    sizes = 2 ** np.arange(2, int(np.log2(args.most)) + 1)
-    # Independent ensembles: squared deviations of means of M members, averaged over all disjoint choices, [E, sizes].
-    squares = np.stack([_squares(task, args, sizes, args.seed + 1 + i) for i in range(args.ensembles)]) / scale**2
-    by_members = np.sqrt(squares.mean(axis=0))
-    in_members = bootstrap(
-        lambda rng: slope(sizes, np.sqrt(squares[rng.integers(0, len(squares), len(squares))].mean(axis=0))),
-        400,
-        args.seed,
-    )
-    expected = np.sqrt(task.law.variance.sum() / sizes) / scale
-    print(f"|mean of M - mu_t| / |mu_t| at width {args.width}:")
-    for size, found, wanted in zip(sizes, by_members, expected, strict=True):
-        print(f"  M = {size:5d}: {found:.2e}, from Sigma_t {wanted:.2e}")
-    print(f"slope in M {slope(sizes, by_members):.3f}, 95 % interval {in_members[1]:.3f} .. {in_members[2]:.3f}")
-    taken = time.monotonic() - start
-    print(f"{taken:.0f} s; rate {task.rate:.3g}, {args.steps} steps, {4 * args.n} samples")
-    results = {
-        "bias": by_width,
-        "slope_in_width": in_width,
-        "sizes": sizes.tolist(),
-        "deviation": by_members.tolist(),
-        "expected": expected.tolist(),
-        "slope_in_members": [slope(sizes, by_members), *in_members[1:]],
-    }
-    about = {"options": vars(args), "machine": machine(), "seconds": taken}
-    write_json(args.json, {"workload": "finite agreement", **about, **results})
+    results = {}
+    for name in args.only:
+        start, task = time.monotonic(), TASKS[name](seed=args.seed)
+        results[name] = measured(task, args)
+        results[name] |= {"seconds": time.monotonic() - start, "learning_rate": task.rate, "steps": task.steps}
+        show(task, args, results[name])
+    about = {"options": vars(args), "machine": machine()}
+    write_json(args.json, {"workload": "finite agreement", **about, "tasks": results})
     if args.figure:
-        draw(args, by_width, sizes, by_members, expected)
+        draw(args, results)
 
 
-def draw(args, by_width, sizes, by_members, expected):
+def measured(task, args):
+    """Return all of one task's numbers."""
+    left, held = by_width(task, args.widths, args.members, args.seed)
+    mean, covariance = task.law
+    scales = np.linalg.norm(mean), np.linalg.norm(covariance), _orbit_mse_of_law(task, covariance)
+    found = {
+        quantity: {
+            "left": [norm(P) / scale for P in several],
+            "standard_errors": [standard_errors(P) for P in several],
+            "slope": slope_of_norms(args.widths, several),
+        }
+        for (quantity, several), scale in zip(left.items(), scales, strict=True)
+    }
+    sizes, squares, expected = by_members(task, args.width, args.most, args.ensembles, args.seed)
+    for quantity, square, wanted in zip(("distance of means", "orbit error of means"), squares, expected, strict=True):
+        found[quantity] = {
+            "found": np.sqrt(square.mean(axis=0)).tolist(),
+            "expected": np.sqrt(wanted).tolist(),
+            "slope": slope_over_runs(sizes, square),
+        }
+    return found | {"name": task.name, "sizes": sizes.tolist(), "control_variate_standard_errors": held}
+
+
+def show(task, args, found):
+    """Print one task's numbers."""
+    print(f"\n{task.name}: {len(task.listed)} samples, {task.steps} steps at {task.rate:.3g}, {found['seconds']:.0f} s")
+    print(f"  control variate's covariance to the law's: {_row(found['control_variate_standard_errors'], '+.1f')} s.e.")
+    for quantity in QUANTITIES:
+        part = found[quantity]
+        print(f"  {quantity} less the law's, relative, widths {args.widths}: {_row(part['left'], '.2e')}")
+        print(f"    squared, in standard errors: {_row(part['standard_errors'], '.1f')}; {_slope('width', part)}")
+    for quantity in ("distance of means", "orbit error of means"):
+        part = found[quantity]
+        print(f"  {quantity}, width {args.width}, M = {found['sizes']}: {_row(part['found'], '.2e')}")
+        print(f"    expected from Sigma_t: {_row(part['expected'], '.2e')}; {_slope('M', part)}")
+    print(flush=True)
+
+
+def _row(values, form):
+    return ", ".join(format(value, form) for value in values)
+
+
+def _slope(over, part):
+    found, low, high = part["slope"]
+    return f"slope in {over} {found:.3f}, 95 % interval {low:.3f} .. {high:.3f}"
+
+
+def draw(args, results):
+    """Draw a column for each task: biases over the width above, errors of means over M below."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(3.6 * len(results), 6.4), layout="constrained")
+    rows = figure.subplots(2, len(results), squeeze=False, sharey="row")
+    colours = ("#0072B2", "#E69F00", "#009E73")
     widths = np.array(args.widths)
-    left.plot(widths, by_width, "o-", color="#0072B2", label=f"{args.members} members, control variates")
-    left.plot(widths, by_width[0] * widths[0] / widths, ":", color="#555555", label="1 / width")
-    left.set(xscale="log", yscale="log", xlabel="width", ylabel="bias of the mean, relative")
-    left.set_xticks(widths, [str(w) for w in widths])
-    left.set_xticks([], minor=True)
-    right.plot(sizes, by_members, "o", color="#0072B2", label=f"trained, width {args.width}")
-    right.plot(sizes, expected, "-", color="#D55E00", label="from Σ at infinite width")
-    right.set(xscale="log", yscale="log", xlabel="members M", ylabel="distance of the mean of M, relative")
-    for ax in (left, right):
-        ax.legend()
-    figure.suptitle("Ising × C4: trained ensembles beside their law")
+    for (above, below), found in zip(rows.T, results.values(), strict=True):
+        for quantity, colour in zip(QUANTITIES, colours, strict=True):
+            left, (rate, *_) = found[quantity]["left"], found[quantity]["slope"]
+            above.plot(widths, left, "o-", color=colour, label=f"{quantity}, slope {rate:.2f}")
+        above.plot(widths, found["mean"]["left"][0] * widths[0] / widths, ":", color="#555555", label="1 / width")
+        above.set(xscale="log", yscale="log", xlabel="width", title=found["name"])
+        above.set_xticks(widths, [str(w) for w in widths])
+        above.set_xticks([], minor=True)
+        kinds = ("distance of means", "orbit error of means")
+        for kind, label, colour in zip(kinds, ("distance to μ", "orbit error"), colours, strict=False):
+            part = found[kind]
+            below.plot(found["sizes"], part["found"], "o", color=colour, label=f"{label}, slope {part['slope'][0]:.2f}")
+            below.plot(found["sizes"], part["expected"], "-", color=colour, lw=1, label="from Σ at infinite width")
+        below.set(xscale="log", yscale="log", xlabel="members M")
+        above.legend(fontsize="x-small")
+        below.legend(fontsize="x-small")
+    rows[0, 0].set_ylabel("trained less the law, relative")
+    rows[1, 0].set_ylabel(f"error of the mean of M, width {args.width}, relative")
     figure.savefig(args.figure, dpi=150)
 
 

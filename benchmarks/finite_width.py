@@ -19,9 +19,9 @@ from claims.running import run
 # The experiment NAME is finite.NAME.NAME; its keyword arguments: quick look, default, --full.
 EXPERIMENTS = {
     "ising": (
-        {"n": 16, "m": 4, "widths": (64, 128), "members": (20, 10), "steps": 20, "subsets": 5},
+        {"n": 16, "m": 4, "widths": (64, 128), "members": (20, 10), "steps": (5, 20), "subsets": 5},
         {},
-        {"members": (10_000, 10_000, 10_000), "m": 128, "steps": 2000},
+        {"members": (10_000, 10_000, 10_000), "m": 128, "steps": (50, 200, 2000)},
     ),
     "supports": (
         {"n": 64, "m": 4, "members": 10, "steps": 5, "resamples": 3},

@@ -5,6 +5,7 @@ orbit std itself beside what Sigma_t of the infinitely wide ensemble expects aft
 """
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 from claims import paper
@@ -20,7 +21,7 @@ SCALE = 0.2
 COLOURS = {512: "#009E73", 1024: "#E69F00", 2048: "#0072B2"}
 
 
-def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=200, subsets=50, seed=0):
+def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=(50, 200), subsets=50, seed=0):
     """Run the experiment.
 
     Parameters
@@ -29,8 +30,8 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
         Base samples for training; orbits of each kind of inputs that are measured.
     widths, members : sequence of int
         Widths, and how many members of each are trained.
-    steps : int
-        Of full-batch gradient descent at half the largest stable rate.
+    steps : sequence of int
+        Of full-batch gradient descent at half the largest stable rate, ascending.
     subsets : int
         Random choices of M out of the members.
     seed : int
@@ -53,28 +54,30 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
     rate = first.largest_stable_rate(x, y) / 2
     law = hf.DeepEnsemble(arch, action, output, learning_rate=rate, flow="gradient_descent", progress=False)
     law.fit(x, y, covariance=True)
-    limit = law.predict(flat, [steps], covariance="full")
-    mean = limit.mean[0].reshape(4, -1, 25)
-    variance = _variance(limit.covariance[0], points.shape[1])
-    loss = np.square(law.predict(x, [steps]).mean[0] - y).sum() / np.square(y).sum()
+    limit = law.predict(flat, list(steps), covariance="full")
+    mean = limit.mean[-1].reshape(4, -1, 25)
+    covariances = [_deviations(each, points.shape[1]) for each in limit.covariance]
+    loss = [np.square(each - y).sum() / np.square(y).sum() for each in law.predict(x, list(steps)).mean]
 
     kinds = {kind: slice(i * m, i * m + len(each)) for i, (kind, each) in enumerate(inputs.items())}
+    losses = ", ".join(f"{100 * each:.1f} %" for each in loss)
     numbers = {"learning_rate": rate, "steps": steps, "loss_of_mean": loss, "widths": widths, "members": members}
-    relative, agreement = {}, []
+    relative, agreement, spreads = {}, [], {}
     for width, count in zip(widths, members, strict=True):
         ensemble = hf.FiniteEnsemble(arch, width, count, action, output, learning_rate=rate, seed=seed)
-        f = ensemble.fit(x, y, steps).predict(flat)[0].astype(float).reshape(count, 4, -1, 25)
+        f = ensemble.fit(x, y, list(steps)).predict(flat).astype(float).reshape(len(steps), count, 4, -1, 25)
         sizes = [M for M in (1, 10, *paper.ISING_MEMBERS) if count >= M]
-        for kind, place in kinds.items():
-            part = f[:, :, place]
-            relative[kind, width] = {M: _relative(part, M, subsets, seed) for M in sizes}
-            numbers[f"relative_orbit_std/{kind}/{width}"] = [np.median(v) for v in relative[kind, width].values()]
-            ratio, error = _spread(part.sum(axis=-1), variance[place])
-            agreement.append([kind, str(width), f"{ratio:.3f} ± {error:.3f}", f"{(ratio - 1) / error:+.1f}"])
-            numbers[f"variance_over_law/{kind}/{width}"] = ratio, error
-            slope = _slope(relative[kind, width])
-            agreement[-1].append(f"{slope:.2f}")
-        difference = np.linalg.norm(f[:100].mean(axis=0) - mean, axis=-1) / np.linalg.norm(mean, axis=-1)
+        for (kind, place), (i, step) in product(kinds.items(), enumerate(steps)):
+            part, expected = f[i][:, :, place], covariances[i][:, place, :, place]
+            several = {M: _relative(part, M, subsets, seed) for M in sizes}
+            relative[kind, width] = several  # the last steps' remain
+            numbers[f"relative_orbit_std/{kind}/{width}/{step}"] = [np.median(v) for v in several.values()]
+            of_mean, of_members = _of_mean(part.sum(axis=-1), expected), _spread(part.sum(axis=-1), expected)
+            numbers[f"orbit_std_of_mean_over_law/{kind}/{width}/{step}"] = of_mean
+            numbers[f"variance_over_law/{kind}/{width}/{step}"] = spreads[kind, width, step] = of_members
+            agreement.append([kind, str(step), str(width), *_beside_one(*of_mean), *_beside_one(*of_members)])
+            agreement[-1].append(f"{_slope(several):.2f}")
+        difference = np.linalg.norm(f[-1, :100].mean(axis=0) - mean, axis=-1) / np.linalg.norm(mean, axis=-1)
         numbers[f"difference_to_law_of_100/{width}"] = [np.median(difference[:, p]) for p in kinds.values()]
     return Experiment(
         "ising",
@@ -82,24 +85,36 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
         "How equivariant is the mean of M trained networks, does it follow M^-1/2, and does its law say how much?",
         [
             f"5 × 5 lattice, {n} samples × C4, MSE on the 25 local energies, equivariant output; one hidden ReLU "
-            f"layer; full-batch gradient descent, {steps} steps at half the largest stable rate (the loss of μ_t is "
-            f"then {100 * loss:.1f} % of its start). The paper's lattice, activation, scale, rate and steps are not "
-            f"known to us: stand-ins. The first layer's scale is {SCALE}; about 0.004 would give members the paper's "
-            "spread, and take them far from their law.",
+            f"layer; full-batch gradient descent at half the largest stable rate (the loss of μ_t is {losses} of its "
+            f"start after {', '.join(map(str, steps))} steps). The paper's lattice, activation, scale, rate and steps "
+            f"are not known to us: stand-ins. The first layer's scale is {SCALE}; about 0.004 would give members the "
+            "paper's spread, and take them far from their law.",
             f"Means of M members are means of {subsets} random choices of M out of all that were trained, the metric "
             f"averaged over {m} orbits, the median over choices. Choices of all members are one.",
-            "Variance over law: the variance over members of the total energy's deviations on the orbit, over that of "
-            "Σ_t of the infinitely wide ensemble after the same steps, with the standard error over members.",
+            "Beside the law, Σ_t of the infinitely wide ensemble after the same steps. Mean of all M: root mean square "
+            "over orbits of the deviations of its total energy, over what Σ_t / M says; the standard error is Σ_t's "
+            "own. Members: the variance over members of these deviations, over that of Σ_t, with the standard error "
+            "over members: M times as many numbers, so that it sees what is of the order 1/width in the variance.",
+            "Extrapolated: the parabola in 1/width through the three variances, at 0.",
         ],
         [
-            _table(relative, widths),
+            _table(relative, widths, steps[-1]),
             Table(
-                "Orbit variance of the total energy of members, over its law",
-                ["inputs", "width", "variance / law", "standard errors off", "slope of the orbit std in M"],
+                "Total energy's deviations on the orbit, over their law",
+                ["inputs", "steps", "width", "mean of all M: std / law", "s.e. off", "members: variance / law",
+                 "s.e. off", "slope of the orbit std in M"],
                 agreement,
             ),
             Table(
-                "Relative difference of the mean of 100 members to μ_t, median over inputs",
+                "Members' variance over its law, extrapolated to infinite width",
+                ["inputs", "steps", "variance / law", "s.e. off"],
+                [
+                    [kind, str(step), *_beside_one(*_extrapolated(widths, [spreads[kind, w, step] for w in widths]))]
+                    for kind, step in product(kinds, steps)
+                ],
+            ),
+            Table(
+                f"Relative difference of the mean of 100 members to μ_t after {steps[-1]} steps, median over inputs",
                 ["inputs", *(f"width {w}" for w in widths), "paper [F]"],
                 [
                     [kind, *(number(numbers[f"difference_to_law_of_100/{w}"][i]) for w in widths),
@@ -113,19 +128,41 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
     )  # fmt: skip
 
 
-def _variance(covariance, points):
-    """Return the expected mean square deviation of the total energy from its mean on the orbit, [points]."""
-    blocks = covariance.reshape(4, points, 4, points)
-    own = np.einsum("gpgp->p", blocks) / 4
-    return 25 * (own - np.einsum("gphp->p", blocks) / 16)  # 25 independent outputs are added
+def _deviations(covariance, points):
+    """Return the law's covariance of the total energy's deviations from its mean on the orbit, [4, p, 4, p]."""
+    blocks = 25 * covariance.reshape(4, points, 4, points)  # 25 independent outputs are added
+    blocks = blocks - blocks.mean(axis=0)
+    return blocks - blocks.mean(axis=2, keepdims=True)
+
+
+def _of_mean(energy, expected):
+    """Return the orbit std of the mean of all members over the law's, from energies [M, |G|, p]; its standard error."""
+    mean = energy.mean(axis=0)
+    square = np.square(mean - mean.mean(axis=0)).sum()
+    law = expected.reshape(mean.size, mean.size) / len(energy)
+    # Of a Gaussian: E |d|^2 = tr S, with variance 2 tr S^2.
+    ratio, error = square / np.trace(law), np.sqrt(2 * np.square(law).sum()) / np.trace(law)
+    return np.sqrt(ratio), error / 2
 
 
 def _spread(energy, expected):
-    """Return members' orbit variance over the expected one, from energies [M, |G|, p], and its standard error."""
+    """Return members' orbit variance over the law's, from energies [M, |G|, p], and its standard error."""
     centred = energy - energy.mean(axis=0)
-    deviations = np.square(centred - centred.mean(axis=1, keepdims=True)).mean(axis=1) * len(energy) / (len(energy) - 1)
-    ratio = deviations.mean(axis=1) / expected.mean()
+    deviations = np.square(centred - centred.mean(axis=1, keepdims=True)).sum(axis=(1, 2))
+    ratio = deviations * len(energy) / (len(energy) - 1) / np.einsum("gpgp->", expected)
     return ratio.mean(), ratio.std(ddof=1) / np.sqrt(len(ratio))
+
+
+def _extrapolated(widths, spreads):
+    """Return the ratio at infinite width by the polynomial in 1/width through all, and its standard error."""
+    x = 1 / np.array(widths)
+    weights = [np.prod(np.delete(x, i) / (np.delete(x, i) - x[i])) for i in range(len(x))]
+    ratios, errors = np.transpose(spreads)
+    return weights @ ratios, np.linalg.norm(weights * errors)
+
+
+def _beside_one(ratio, error):
+    return f"{ratio:.3f} ± {error:.3f}", f"{(ratio - 1) / error:+.1f}"
 
 
 def _relative(f, M, subsets, seed):
@@ -143,7 +180,7 @@ def _slope(by_members):
     return np.polyfit(np.log(sizes), np.log([np.median(by_members[M]) for M in sizes]), 1)[0]
 
 
-def _table(relative, widths):
+def _table(relative, widths, steps):
     sizes = sorted({M for by_members in relative.values() for M in by_members})
     rows = []
     for kind in dict.fromkeys(kind for kind, _ in relative):
@@ -159,7 +196,7 @@ def _table(relative, widths):
                 ]
             rows.append(row)
     heads = [head for width in widths for head in (f"width {width}", "paper [F]")]
-    return Table("Relative orbit std of the total energy", ["inputs", "M", *heads], rows)
+    return Table(f"Relative orbit std of the total energy after {steps} steps", ["inputs", "M", *heads], rows)
 
 
 def _draw(relative, widths, path):

@@ -258,21 +258,30 @@ class FiniteEnsemble:
         states = [state for first, members in run.chunks() for state in self._states(run, first, members, last)]
         return [jax.tree.map(np.copy, state.parameters) for state in states]
 
-    def largest_stable_rate(self, x: Any, y: Any) -> float:
-        """Return the largest learning rate at which plain gradient descent is stable at initialisation.
+    def largest_stable_rate(self, x: Any, y: Any, parameters: Any = None) -> float:
+        """Return the largest learning rate at which plain gradient descent is stable.
 
         Parameters
         ----------
         x, y : array [n, ...], [n, k]
             Training set.
+        parameters : tuple of dict, optional
+            Of one member; default the first member's initial ones.
+
+        Raises
+        ------
+        ValueError
+            For parameters of another network.
 
         Notes
         -----
-        2 / lambda_max of the first member's own NTK in the loss's clock, to 1 %; see
-        `networks.largest_stable_rate`. Cost: about 30 passes over at most 2,000 samples (loss="sum": all).
+        2 / lambda_max of the member's own NTK there in the loss's clock, to 1 %; see `networks.largest_stable_rate`.
+        Cost: about 30 passes over at most 2,000 samples (loss="sum": all).
         """
         setup = prepare(self._settings, x, y)
-        return largest_stable_rate(setup.recipe, setup.data, setup.begin(self.members[0]).parameters)
+        if parameters is None:
+            parameters = setup.begin(self.members[0]).parameters
+        return largest_stable_rate(setup.recipe, setup.data, parameters)
 
     def critical_penalty(self, x: Any, y: Any, parameters: Any) -> float:
         """Return the penalty gamma beyond which small deviations from equivariant parameters decay.

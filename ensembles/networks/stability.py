@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from haarflow.kernels.backend import compiled, precision, to_numpy
 from haarflow.networks.forward import forward
+from haarflow.networks.network import check_parameters
 from haarflow.networks.structure import Parts, not_equivariant
 from haarflow.networks.training import Data, Recipe
 
@@ -38,12 +39,18 @@ def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:
     parameters : tuple of dict
         Of one member, such as its initial ones.
 
+    Raises
+    ------
+    ValueError
+        For parameters of another network.
+
     Notes
     -----
     J J^T is the member's NTK; C the loss's curvature in the outputs, 1/(N k) for the mean loss. By Lanczos on products
     with J and J^T, to 1 %, the penalty's curvature included; of the whole set, where under loss="sum" a step that draws
     some of it sees their share. Cost: about 30 passes over the samples.
     """
+    check_parameters(recipe.network, parameters, "parameters")
     x = data.x.reshape(-1, *data.x.shape[2:])
     share = data.schedule.size / len(x) if recipe.loss == "sum" else 1.0
     if recipe.loss != "sum" and len(x) > _ENOUGH:
