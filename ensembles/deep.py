@@ -370,7 +370,7 @@ class DeepEnsemble:
         check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
         if self.solver == "krylov":
             rows = max(block.rows for block in fitted.spectra)
-            # The coefficients, and a copy of them in the order of a matrix product.
+            # The coefficients, and those of the call before.
             check_room("times", (2, len(times), rows, fitted.problem.y.shape[1]), "[2, times, samples, outputs]")
         return fitted, times, x_test
 

@@ -1,9 +1,9 @@
 """A block that is only multiplied with: its Krylov space, grown for the times asked for, and kept in a store."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import count
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,26 @@ from scipy.sparse import csr_matrix
 
 from haarflow import solvers
 from haarflow.kernels import Store, StoreWarning, digest_array
-from haarflow.kernels.entry import DamageError, check_shapes
+from haarflow.kernels.entry import Shapes
 from haarflow.kernels.orbit_tiles import Progress
+from haarflow.solvers.krylov_space import Keep, Recall, advance
+from haarflow.solvers.preconditioned import PreconditionedSolve
 
 __all__ = ["KrylovBlock", "KrylovSolution", "Steps"]
 
 # The smallest and largest Ritz values tell early from late times after so many products.
 _FEW_STEPS = 20
 
+# Coefficients of so many times and outputs are put in the order of a matrix product at once.
+_COLUMNS = 1024
+
 
 @dataclass(frozen=True)
 class Steps:
     """Where the steps of a block's Krylov space are kept.
+
+    How many columns a step has is known only once it is made, and what is read must have a known size: each is kept
+    as wide as the step before, filled up with zeros.
 
     Attributes
     ----------
@@ -35,50 +43,60 @@ class Steps:
     store: Store
     key: dict[str, Any]
 
-    def pieces(self, labels: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield what is kept, step by step, up to the first that is missing or the dimension `most`."""
-        dimension, width, last = 0, labels.shape[1], None
-        for step in count():
-            kept = self.store.get("krylov", self.key_of(labels, step, last))
-            if kept is None or dimension > most:
-                return
-            # How many columns a block has is seen only when it is made, and at most as many as the one before.
-            found = kept["block"].shape[-1] if kept.get("block", np.empty(())).ndim == 2 else width
-            column = (found, width) if step == 0 else (dimension + found, width)
+    def begin(self, labels: np.ndarray) -> solvers.KrylovSpace:
+        """Return the space before its first step, kept or made."""
+        kept = self.recall(labels, None)
+        if kept is not None:
             try:
-                check_shapes(
-                    kept, {"block": ((len(labels), min(found, width)), "float64"), "column": (column, "float64")}
-                )
-                with np.errstate(all="ignore"):
-                    if not np.abs(kept["block"].T @ kept["block"] - np.eye(found)).max(initial=0.0) < 1e-6:
-                        raise DamageError("block must have orthonormal columns")
-            except DamageError as damage:
-                warnings.warn(
-                    f"step {step} of a Krylov space in {self.store.path} is computed again: {damage}",
-                    StoreWarning,
-                    stacklevel=2,
-                )
-                return
-            last, width = kept["block"], found
-            dimension += found
-            yield last, kept["column"]
+                return solvers.space_from(labels, [kept])
+            except ValueError as error:
+                self._warn(0, str(error))
+        space = solvers.start_space(labels)
+        self.keep(labels, None, space.next, space.coefficients)
+        return space
 
-    def key_of(self, labels: np.ndarray, step: int, last: np.ndarray | None) -> dict[str, Any]:
-        """Return the key of a step, which names the one before: steps of two runs with other last bits never mix."""
-        after = "none" if last is None else digest_array(last)
+    def recall(self, labels: np.ndarray, space: solvers.KrylovSpace | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the block and the column that follow a space, or that it begins with, if they are kept."""
+        step, after, before, width = _following(labels, space)
+        shapes: Shapes = {"block": ((len(labels), width), "float64"), "column": ((before + width, width), "float64")}
+        kept = self.store.get("krylov", self._key_of(labels, step, after), shapes)
+        if kept is None:
+            return None
+        found = int(kept["block"].any(axis=0).sum())
+        block, column, filling = kept["block"][:, :found], *np.split(kept["column"], [before + found])
+        with np.errstate(all="ignore"):
+            orthonormal = np.abs(block.T @ block - np.eye(found)).max(initial=0.0) < 1e-6
+        if not orthonormal or filling.any():
+            self._warn(step, "block must have orthonormal columns")
+            return None
+        return block, column
+
+    def keep(
+        self, labels: np.ndarray, space: solvers.KrylovSpace | None, block: np.ndarray, column: np.ndarray
+    ) -> None:
+        """Keep the block and the column that follow a space, or that it begins with."""
+        missing = column.shape[1] - block.shape[1]
+        wide = {"block": np.pad(block, ((0, 0), (0, missing))), "column": np.pad(column, ((0, missing), (0, 0)))}
+        step, after, *_ = _following(labels, space)
+        self.store.put("krylov", self._key_of(labels, step, after), wide)
+
+    def _key_of(self, labels: np.ndarray, step: int, after: str) -> dict[str, Any]:
+        # It names the step before: steps of two runs with other last bits never mix.
         return {**self.key, "labels": digest_array(labels), "step": step, "after": after}
 
+    def _warn(self, step: int, damage: str) -> None:
+        message = f"step {step} of a Krylov space in {self.store.path} is computed again: {damage}"
+        warnings.warn(message, StoreWarning, stacklevel=2)
 
-class _Keeper:
-    """Puts steps into the store as they are made."""
 
-    def __init__(self, steps: Steps, labels: np.ndarray, last: np.ndarray | None) -> None:
-        self._steps, self._labels, self._last = steps, labels, last
-
-    def __call__(self, step: int, block: np.ndarray, column: np.ndarray) -> None:
-        key = self._steps.key_of(self._labels, step, self._last)
-        self._steps.store.put("krylov", key, {"block": block, "column": column})
-        self._last = block
+def _following(labels: np.ndarray, space: solvers.KrylovSpace | None) -> tuple[int, str, int, int]:
+    """Return a step's number, the digest of the one before, the columns of all before it, and its own at most."""
+    if space is None:
+        return 0, "none", 0, labels.shape[1]
+    column, width = space.columns[-1] if space.columns else space.coefficients, space.next.shape[1]
+    # The block alone may be the same after others, turned: the column tells.
+    after = f"{digest_array(space.next)} {digest_array(column)}"
+    return space.steps + 1, after, space.dimension + width, width
 
 
 @dataclass(frozen=True)
@@ -87,8 +105,10 @@ class KrylovSolution:
 
     Attributes
     ----------
-    alpha : array [T, N, k]
-        Coefficients phi_t(block + ridge) labels.
+    alpha : array [T, r, k]
+        Coefficients phi_t(block + ridge) labels in the basis.
+    basis : csr_matrix [N, r] or None
+        As in `KrylovBlock`.
     cut, error : array [T]
         Modes left out, and the estimated relative error.
     unresolved : int
@@ -96,19 +116,27 @@ class KrylovSolution:
     """
 
     alpha: np.ndarray = field(repr=False)
+    basis: csr_matrix | None
     cut: np.ndarray
     error: np.ndarray
     unresolved: int
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Return rows [m, N] times the coefficients: array [T, m, k] float64."""
+        inside = rows if self.basis is None else rows @ self.basis
         times, order, k = self.alpha.shape
-        stacked = self.alpha.transpose(1, 0, 2).reshape(order, times * k)
-        return (rows @ stacked).reshape(len(rows), times, k).transpose(1, 0, 2)
+        found = np.empty((times, len(rows), k))
+        # Few at once: this is no place for a second copy of all coefficients.
+        step = max(1, _COLUMNS // max(k, 1))
+        for start in range(0, times, step):
+            some = self.alpha[start : start + step]
+            values = inside @ some.transpose(1, 0, 2).reshape(order, len(some) * k)
+            found[start : start + step] = values.reshape(len(rows), len(some), k).transpose(1, 0, 2)
+        return found
 
     def coefficients(self) -> np.ndarray:
-        """Return alpha."""
-        return self.alpha
+        """Return them in the block's coordinates, [T, N, k]."""
+        return self.alpha if self.basis is None else np.stack([self.basis @ each for each in self.alpha])
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +162,9 @@ class KrylovBlock:
     space : KrylovSpace or None
         As far as it has grown.
     answered : tuple or None
-        What was asked for last, and the solution: t = inf may have taken as many products as the space.
+        What was asked for last, and the solution.
+    inverse : tuple
+        Labels and ridge, and what solved t = inf, if anything: it may have taken as many products as the space.
     """
 
     rows: int
@@ -147,6 +177,7 @@ class KrylovBlock:
     steps: Steps | None
     space: solvers.KrylovSpace | None = None
     answered: tuple[Any, KrylovSolution] | None = None
+    inverse: tuple[Any, PreconditionedSolve | None] = (None, None)
 
     def solve(
         self,
@@ -158,11 +189,12 @@ class KrylovBlock:
         progress: Progress | None = None,
     ) -> tuple["KrylovBlock", KrylovSolution]:
         """Filter labels [N, k] at all times; return the block with its space as it has grown, and the solution."""
-        asked = (digest_array(labels), filter, times.tobytes(), rate, ridge)
+        inverted = (digest_array(labels), ridge)
+        asked = (inverted, filter, times.tobytes(), rate)
         if self.answered is not None and self.answered[0] == asked:
             return self, self.answered[1]
         reduced = self._reduced(labels)
-        space = self._begun(reduced)
+        recall, keep = self._kept(reduced)
         found = solvers.solve(
             self._product,
             reduced,
@@ -173,14 +205,16 @@ class KrylovBlock:
             how=self.how,
             scale=self.scale,
             size=self.size,
-            space=space,
+            space=self._begun(reduced),
             columns=self._columns,
-            keep=self._keeper(reduced, space),
+            inverse=self.inverse[1] if self.inverse[0] == inverted else None,
+            recall=recall,
+            keep=keep,
             progress=progress,
         )
-        alpha = found.alpha if self.basis is None else np.stack([self.basis @ each for each in found.alpha])
-        solution = KrylovSolution(alpha, found.cut, found.error, found.unresolved)
-        return replace(self, space=found.space, answered=(asked, solution)), solution
+        solution = KrylovSolution(found.alpha, self.basis, found.cut, found.error, found.unresolved)
+        grown = replace(self, space=found.space, answered=(asked, solution), inverse=(inverted, found.inverse))
+        return grown, solution
 
     def resolved(self, ridge: float) -> np.ndarray:
         """Return the Ritz values above rounding, ridge included; the largest modes are the first to be found."""
@@ -192,32 +226,24 @@ class KrylovBlock:
     def begun(self, labels: np.ndarray) -> "KrylovBlock":
         """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""
         reduced = self._reduced(labels)
-        space = self._begun(reduced)
-        keep = self._keeper(reduced, space)
-        if space is None:
-            space = solvers.start_space(reduced)
-            if keep is not None:
-                keep(0, space.next, space.coefficients)
+        space, (recall, keep) = self._begun(reduced), self._kept(reduced)
         while space.steps < _FEW_STEPS and not space.exhausted and space.dimension < self.how.dimension:
-            space = solvers.grow(space, self._product)
-            if keep is not None:
-                keep(space.steps, space.next, space.columns[-1])
+            space, _ = advance(space, self._product, recall, keep)
         return replace(self, space=space)
 
     def _reduced(self, labels: np.ndarray) -> np.ndarray:
         # No kernel row sees what is orthogonal to the basis.
         return labels if self.basis is None else np.asarray(self.basis.T @ labels)
 
-    def _begun(self, labels: np.ndarray) -> "solvers.KrylovSpace | None":
-        if self.space is not None or self.steps is None:
+    def _begun(self, labels: np.ndarray) -> solvers.KrylovSpace:
+        if self.space is not None:
             return self.space
-        try:
-            return solvers.space_from(labels, self.steps.pieces(labels, self.how.dimension))
-        except ValueError:  # nothing kept, or steps of runs that did not know of each other
-            return None
+        return solvers.start_space(labels) if self.steps is None else self.steps.begin(labels)
 
-    def _keeper(self, labels: np.ndarray, space: "solvers.KrylovSpace | None") -> _Keeper | None:
-        return None if self.steps is None else _Keeper(self.steps, labels, None if space is None else space.next)
+    def _kept(self, labels: np.ndarray) -> tuple[Recall | None, Keep | None]:
+        if self.steps is None:
+            return None, None
+        return partial(self.steps.recall, labels), partial(self.steps.keep, labels)
 
     def _product(self, v: np.ndarray) -> np.ndarray:
         if self.basis is None:

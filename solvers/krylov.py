@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from haarflow.solvers.error_estimates import Estimate, Ritz
 from haarflow.solvers.filters import Filter, check_times
-from haarflow.solvers.krylov_space import KrylovSpace, Product, grow, start_space
+from haarflow.solvers.krylov_space import Keep, KrylovSpace, Product, Recall, advance, start_space
 from haarflow.solvers.preconditioned import (
     Nystroem,
+    PreconditionedSolve,
     conjugate_gradients,
     nystroem,
     nystroem_from_space,
 )
+from haarflow.solvers.resolution import ridged
 
 __all__ = ["Krylov", "Solved", "solve"]
 
 Columns = Callable[[np.ndarray], np.ndarray]
-Keep = Callable[[int, np.ndarray, np.ndarray], None]
 Progress = Callable[[str, int, int], None]
 
 # Dimensions at which the error is estimated grow by this factor: all small eigenproblems together cost 2.4 times
@@ -82,6 +84,8 @@ class Solved:
         Which times were finished by preconditioned conjugate gradients.
     iterations : int
         Of those.
+    inverse : PreconditionedSolve or None
+        What finished them: it serves other times under the same ridge.
     """
 
     alpha: np.ndarray = field(repr=False)
@@ -92,6 +96,19 @@ class Solved:
     products: int
     preconditioned: np.ndarray
     iterations: int
+    inverse: PreconditionedSolve | None = None
+
+
+class _Checked(NamedTuple):
+    """What a space says of all times, and which of them are solved by conjugate gradients where it does not do."""
+
+    ritz: Ritz
+    estimate: Estimate
+    invertible: np.ndarray
+
+    def met(self, tolerance: float) -> np.ndarray:
+        """Return [T]: whether growing is over, since the tolerance is met, or since rounding is what is left."""
+        return (self.estimate.total <= tolerance) | (self.estimate.growing <= 0.3 * self.estimate.rounding)
 
 
 def solve(
@@ -107,6 +124,8 @@ def solve(
     size: int | None = None,
     space: KrylovSpace | None = None,
     columns: Columns | None = None,
+    inverse: PreconditionedSolve | None = None,
+    recall: Recall | None = None,
     keep: Keep | None = None,
     progress: Progress | None = None,
 ) -> Solved:
@@ -136,11 +155,16 @@ def solve(
         Where to go on: that of an earlier call, or one rebuilt by `space_from`, for the same A and labels.
     columns : callable, optional
         Indices -> A[:, indices], for the preconditioner; default what the space knows. With it, t = inf under a
-        ridge does not wait for the space.
+        ridge does not wait for the space, unless the ridge is below what is known of small eigenvalues.
+    inverse : PreconditionedSolve, optional
+        `Solved.inverse` of an earlier call for the same A, labels and ridge: taken where it is better than the space.
+    recall : callable, optional
+        Called with the space before each step; returns the new block and its column, as `keep` was given them, or
+        None where they have to be made. Neither the bits nor where growing stops depend on it.
     keep : callable, optional
-        Called with (0, first block, labels' coefficients), then (step, new block, its column): see `space_from`.
+        Called with (space before the step, new block, its column) for each step that was made.
     progress : callable, optional
-        Called as progress(label, done, total) after each product.
+        Called as progress(label, done, total) after each step.
 
     Returns
     -------
@@ -161,8 +185,6 @@ def solve(
     _check(ridge, scale, size)
     if space is None:
         space = start_space(labels)
-        if keep is not None:
-            keep(0, space.next, space.coefficients)
     elif labels.shape != (space.rows, space.coefficients.shape[1]):
         wanted = (space.rows, space.coefficients.shape[1])
         raise ValueError(f"labels must be {list(wanted)} to fit the space, found shape {labels.shape}")
@@ -172,59 +194,57 @@ def solve(
         filter(np.zeros(1), times, rate)
         nothing = np.zeros((T, space.rows, k))
         return Solved(nothing, np.zeros(T), np.zeros(T, int), 0, space, 0, none, 0)
-    finishing = _finishing(filter, times, rate, ridge)
-    waiting = ~finishing if columns is not None and how.preconditioner else ~none
+    aided = columns is not None and how.preconditioner > 0
 
-    def check(space: KrylovSpace) -> tuple[Ritz, Estimate]:
+    def check(space: KrylovSpace) -> _Checked:
         ritz = Ritz.of(space, scale, size)
-        return ritz, ritz.estimate(filter, times, rate, ridge)
+        return _Checked(ritz, ritz.estimate(filter, times, rate, ridge), _invertible(ritz, filter, times, rate, ridge))
 
-    space, ritz, estimate, products = _grow_until(product, space, check, how, waiting, keep, progress)
-    alpha = _lift(space, ritz.coefficients(ritz.phi(filter, times, rate, ridge)))
+    space, found, products = _grow_until(product, space, check, how, aided, recall, keep, progress)
+    ritz, estimate, finishing = found
+    alpha = _lift(ritz, ritz.phi(filter, times, rate, ridge))
     error, iterations = estimate.total, 0
-    finishing &= (error > how.tolerance) & (estimate.growing > 0.3 * estimate.rounding)
-    finishing &= not space.exhausted and ridge > ritz.threshold
+    finishing = finishing & ~found.met(how.tolerance) & (not space.exhausted)
     if finishing.any():
         first = int(np.argmax(finishing))
-        found = conjugate_gradients(
-            product,
-            labels.astype(float),
-            ridge,
-            _approximation(space, how, columns),
-            alpha[first],
-            tolerance=how.tolerance,
-            floor=float(estimate.rounding[first]),
-            steps=max(200, how.dimension // k),
-            progress=None if progress is None else lambda done, total: progress("conjugate gradients", done, total),
-        )
-        alpha[finishing], error[finishing] = found.solution, found.error
-        products, iterations = products + found.products, found.steps
-    cut = ritz.cut(filter, times, rate, ridge)
-    return Solved(alpha, error, cut, int(ritz.unresolved(0.0).sum()), space, products, finishing, iterations)
+        if inverse is None or inverse.error > error[first]:
+            inverse = conjugate_gradients(
+                product,
+                labels.astype(float),
+                ridge,
+                _approximation(space, how, columns),
+                alpha[first],
+                tolerance=how.tolerance,
+                floor=float(estimate.rounding[first]),
+                steps=max(200, how.dimension // k),
+                progress=None if progress is None else lambda done, total: progress("conjugate gradients", done, total),
+            )
+            products, iterations = products + inverse.products, inverse.steps
+        alpha[finishing], error[finishing] = inverse.solution, inverse.error
+    cut, unresolved = ritz.cut(filter, times, rate, ridge), int(ritz.unresolved(0.0).sum())
+    return Solved(alpha, error, cut, unresolved, space, products, finishing, iterations, inverse)
 
 
 def _grow_until(
     product: Product,
     space: KrylovSpace,
-    check: Callable[[KrylovSpace], tuple[Ritz, Estimate]],
+    check: Callable[[KrylovSpace], _Checked],
     how: Krylov,
-    waiting: np.ndarray,
+    aided: bool,
+    recall: Recall | None,
     keep: Keep | None,
     progress: Progress | None,
-) -> tuple[KrylovSpace, Ritz, Estimate, int]:
+) -> tuple[KrylovSpace, _Checked, int]:
     """Grow until the estimates of the times that wait for it are met, or growing does not help."""
     products = 0
     while True:
         full = space.exhausted or space.dimension + space.next.shape[1] > how.dimension
         if space.steps and (full or _due(space)):
-            ritz, estimate = check(space)
-            met = (estimate.total <= how.tolerance) | (estimate.growing <= 0.3 * estimate.rounding)
-            if full or met[waiting].all():
-                return space, ritz, estimate, products
-        products += space.next.shape[1]
-        space = grow(space, product)
-        if keep is not None:
-            keep(space.steps, space.next, space.columns[-1])
+            found = check(space)
+            if full or (found.met(how.tolerance) | (found.invertible & aided)).all():
+                return space, found, products
+        space, multiplied = advance(space, product, recall, keep)
+        products += multiplied
         if progress is not None:
             progress("Krylov space", space.dimension, how.dimension)
 
@@ -235,12 +255,16 @@ def _due(space: KrylovSpace) -> bool:
     return int(np.log(max(before, 1)) / np.log(_GROWTH)) < int(np.log(space.dimension) / np.log(_GROWTH))
 
 
-def _finishing(filter: Filter, times: np.ndarray, rate: float, ridge: float) -> np.ndarray:
+def _invertible(ritz: Ritz, filter: Filter, times: np.ndarray, rate: float, ridge: float) -> np.ndarray:
     """Return [T]: whether the solution is (A + ridge)^-1 Y, and the ridge makes that well posed."""
-    values = ridge * np.array([1.0, 1.7])
+    late = np.isinf(times)
+    if not late.any() or ridge <= ritz.threshold:
+        return np.zeros(len(times), bool)
+    # On no larger values, where steps may diverge that are stable on these.
+    values = np.append(ridged(ritz.values, ridge), ridge)
     with np.errstate(all="ignore"):
-        inverse = np.isclose(filter(values, times, rate) * values, 1.0, rtol=1e-12, atol=0).all(axis=1)
-    return np.isinf(times) & inverse & (ridge > 0)
+        inverse = np.isclose(filter(values, np.array([np.inf]), rate) * values, 1.0, rtol=1e-12, atol=0)
+    return late & bool(inverse.all())
 
 
 def _approximation(space: KrylovSpace, how: Krylov, columns: Columns | None) -> Nystroem:
@@ -250,15 +274,16 @@ def _approximation(space: KrylovSpace, how: Krylov, columns: Columns | None) -> 
     return known if how.preconditioner else Nystroem((), np.empty((0, 0)), np.empty(0), known.rest)
 
 
-def _lift(space: KrylovSpace, coefficients: np.ndarray) -> np.ndarray:
-    """Return [d, T, k] as [T, N, k]."""
-    d, T, k = coefficients.shape
-    lifted = np.empty((T, space.rows, k))
+def _lift(ritz: Ritz, phi: np.ndarray) -> np.ndarray:
+    """Return phi [T, d] of the Ritz values as phi_t(A) Y, [T, N, k]."""
+    T, d = phi.shape
+    N, k = ritz.space.rows, ritz.space.coefficients.shape[1]
+    lifted = np.empty((T, N, k))
     step = max(1, _COLUMNS // max(k, 1))
     for start in range(0, T, step):
-        some = coefficients[:, start : start + step]
-        flat = space.lift(np.ascontiguousarray(some.reshape(d, some.shape[1] * k)))
-        lifted[start : start + step] = flat.reshape(space.rows, some.shape[1], k).transpose(1, 0, 2)
+        some = ritz.coefficients(phi[start : start + step])
+        flat = ritz.space.lift(some.reshape(d, some.shape[1] * k))
+        lifted[start : start + step] = flat.reshape(N, some.shape[1], k).transpose(1, 0, 2)
     return lifted
 
 

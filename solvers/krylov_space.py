@@ -7,9 +7,11 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-__all__ = ["KrylovSpace", "Product", "grow", "space_from", "start_space"]
+__all__ = ["Keep", "KrylovSpace", "Product", "Recall", "advance", "grow", "space_from", "start_space"]
 
 Product = Callable[[np.ndarray], np.ndarray]
+Keep = Callable[["KrylovSpace", np.ndarray, np.ndarray], None]
+Recall = Callable[["KrylovSpace"], tuple[np.ndarray, np.ndarray] | None]
 
 _EPS = float(np.finfo(float).eps)
 
@@ -176,6 +178,41 @@ def grow(space: KrylovSpace, product: Product) -> KrylovSpace:
     return _append(space, np.ascontiguousarray(block), column)
 
 
+def advance(
+    space: KrylovSpace, product: Product, recall: Recall | None = None, keep: Keep | None = None
+) -> tuple[KrylovSpace, int]:
+    """Append the next block: recalled where it was kept, and otherwise multiplied and kept.
+
+    Parameters
+    ----------
+    space : KrylovSpace
+        Left unchanged.
+    product : callable
+        As in `grow`.
+    recall : callable, optional
+        Called with the space; returns the new block and its column as `keep` was given them, or None.
+    keep : callable, optional
+        Called with (space, new block, its column) after a product.
+
+    Returns
+    -------
+    KrylovSpace, int
+        And how many vectors were multiplied.
+
+    Raises
+    ------
+    ValueError
+        As `grow` and `space_from` do.
+    """
+    piece = None if recall is None else recall(space)
+    if piece is not None:
+        return _append_piece(space, *piece), 0
+    grown = grow(space, product)
+    if keep is not None:
+        keep(space, grown.next, grown.columns[-1])
+    return grown, space.next.shape[1]
+
+
 def space_from(labels: np.ndarray, pieces: Iterable[tuple[np.ndarray, np.ndarray]]) -> KrylovSpace:
     """Rebuild a space from what was kept of it, so that it grows on as if it had never been away, bit for bit.
 
@@ -184,8 +221,8 @@ def space_from(labels: np.ndarray, pieces: Iterable[tuple[np.ndarray, np.ndarray
     labels : array [N, k]
         What it was started from.
     pieces : iterable of (array [N, b], array)
-        First the first block and the labels' coefficients, then for each step the new block and its column: what
-        `solve` passes to `keep`, in order.
+        First the first block and the labels' coefficients, as `start_space` makes them, then for each step the new
+        block and its column: what `solve` passes to `keep`, in order.
 
     Returns
     -------
@@ -209,16 +246,20 @@ def space_from(labels: np.ndarray, pieces: Iterable[tuple[np.ndarray, np.ndarray
     if np.abs(block @ coefficients - labels).max(initial=0.0) > 1e-9 * np.abs(labels).max(initial=0.0):
         raise ValueError("pieces must be those of these labels, found a first block that does not span them")
     space = KrylovSpace((), block, (), coefficients)
-    for number, (block, column) in enumerate(found, 1):
-        block, column = np.ascontiguousarray(block, float), np.ascontiguousarray(column, float)
-        wanted = (space.dimension + space.next.shape[1] + block.shape[1], space.next.shape[1])
-        if len(block) != space.rows or column.shape != wanted:
-            raise ValueError(
-                f"pieces of step {number} must be a block [{space.rows}, b] and a column {list(wanted)}, found "
-                f"shapes {block.shape} and {column.shape}"
-            )
-        space = _append(space, block, column)
+    for block, column in found:
+        space = _append_piece(space, block, column)
     return space
+
+
+def _append_piece(space: KrylovSpace, block: np.ndarray, column: np.ndarray) -> KrylovSpace:
+    block, column = np.ascontiguousarray(block, float), np.ascontiguousarray(column, float)
+    wanted = (space.dimension + space.next.shape[1] + block.shape[1], space.next.shape[1])
+    if len(block) != space.rows or column.shape != wanted:
+        raise ValueError(
+            f"pieces of step {space.steps + 1} must be a block [{space.rows}, b] and a column {list(wanted)}, found "
+            f"shapes {block.shape} and {column.shape}"
+        )
+    return _append(space, block, column)
 
 
 def _append(space: KrylovSpace, block: np.ndarray, column: np.ndarray) -> KrylovSpace:
@@ -274,7 +315,7 @@ def _revealing_qr(matrix: np.ndarray, tolerance: float, most: int) -> tuple[np.n
 
 def _check_labels(labels: np.ndarray) -> np.ndarray:
     labels = np.asarray(labels)
-    if labels.ndim != 2 or len(labels) == 0 or labels.dtype.kind not in "fiub":
+    if labels.ndim != 2 or labels.dtype.kind not in "fiub":
         raise ValueError(f"labels must be real numbers [N, k], found {labels.dtype} of shape {labels.shape}")
     labels = labels.astype(float)
     if not np.isfinite(labels).all():

@@ -76,7 +76,7 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
             numbers[f"orbit_std_of_mean_over_law/{kind}/{width}/{step}"] = of_mean
             numbers[f"variance_over_law/{kind}/{width}/{step}"] = spreads[kind, width, step] = of_members
             agreement.append([kind, str(step), str(width), *_beside_one(*of_mean), *_beside_one(*of_members)])
-            agreement[-1].append(f"{_slope(several):.2f}")
+            agreement[-1].append(f"{_slope(part.sum(axis=-1), sizes, subsets, seed):.2f}")
         difference = np.linalg.norm(f[-1, :100].mean(axis=0) - mean, axis=-1) / np.linalg.norm(mean, axis=-1)
         numbers[f"difference_to_law_of_100/{width}"] = [np.median(difference[:, p]) for p in kinds.values()]
     return Experiment(
@@ -170,14 +170,21 @@ def _relative(f, M, subsets, seed):
     rng = np.random.default_rng([seed, M])
     count = 1 if len(f) == M else subsets
     means = [f[rng.choice(len(f), M, replace=False)].mean(axis=0) for _ in range(count)]
-    return np.array([np.median(measures.relative_orbit_std(each)) for each in means])
+    return np.array([measures.relative_orbit_std(each).mean() for each in means])
 
 
-def _slope(by_members):
-    sizes = np.array([M for M in by_members if M > 1])
-    if len(sizes) < 2:
+def _slope(energy, sizes, subsets, seed):
+    """Return the slope in M of the orbit std of means of M members, root mean square over choices and orbits."""
+    several = [M for M in sizes if M > 1]
+    if len(several) < 2:
         return np.nan
-    return np.polyfit(np.log(sizes), np.log([np.median(by_members[M]) for M in sizes]), 1)[0]
+    squares = []
+    for M in several:
+        rng = np.random.default_rng([seed, M])
+        count = 1 if len(energy) == M else subsets
+        means = np.stack([energy[rng.choice(len(energy), M, replace=False)].mean(axis=0) for _ in range(count)])
+        squares.append(np.square(means - means.mean(axis=1, keepdims=True)).mean())
+    return np.polyfit(np.log(several), np.log(squares), 1)[0] / 2
 
 
 def _table(relative, widths, steps):

@@ -7,7 +7,7 @@ import pytest
 from stores import from_two_processes
 
 import haarflow as hf
-from haarflow import groups, kernels
+from haarflow import groups, kernels, solvers
 from haarflow.kernels import StoreWarning
 
 NETWORK = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
@@ -62,6 +62,89 @@ def test_a_new_process_gives_the_same_bits(tmp_path):
     first, second = from_two_processes("test_resuming", tmp_path / "store")
     assert first == second
     assert len(first) == 3 * 3 * 10 * 8
+
+
+def two_predictions(store):
+    """A rough mean, and a later one for which the Krylov space grows."""
+    found = hf.datasets.digits(83)
+    how = solvers.Krylov(tolerance=1e-3)
+    ensemble = hf.DeepEnsemble(NETWORK, action=ACTION, solver=how, store=store).fit(found.x[:80], found.y[:80, :2])
+    return [ensemble.predict(found.x[80:], time).mean.tobytes() for time in (1e2, 1e5)]
+
+
+def test_calls_in_the_same_order_give_the_same_bits(tmp_path, monkeypatch):
+    """What was kept for the second call does not change the first, whether or not the second came to its end."""
+    grow, made, most = solvers.krylov_space.grow, [], [10**6]
+
+    def limited(*args):
+        if len(made) == most[0]:
+            raise KeyboardInterrupt
+        made.append(1)
+        return grow(*args)
+
+    whole = two_predictions(None)
+    monkeypatch.setattr(solvers.krylov_space, "grow", limited)
+    two_predictions(tmp_path / "whole")
+    steps = len(made)
+    made.clear()
+    assert two_predictions(tmp_path / "whole") == whole
+    assert not made
+    for killed in (steps // 2, steps - 1):
+        made.clear()
+        most[0] = killed
+        with pytest.raises(KeyboardInterrupt):
+            two_predictions(tmp_path / str(killed))
+        most[0] = steps
+        assert two_predictions(tmp_path / str(killed)) == whole
+        assert len(made) == steps
+
+
+KRYLOV = {"solver": "krylov", "ridge": 1e-3}
+
+
+def in_place_of_a_step(store, number, change):
+    """Put other arrays where a step of the Krylov space was kept."""
+    store = kernels.Store(store)
+    step = next(entry for entry in store.entries() if entry.kind == "krylov" and entry.key["step"] == number)
+    kept = store.get("krylov", step.key)
+    step.path.unlink()
+    store.put("krylov", step.key, change(kept))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: {**kept, "column": np.zeros(kept["column"].shape, bool)},
+        lambda kept: {**kept, "block": kept["block"] * np.nan},
+        lambda kept: {**kept, "column": kept["column"][:-1]},
+        lambda kept: {**kept, "block": kept["block"].ravel()},
+    ],
+    ids=["bool", "nan", "narrow", "flat"],
+)
+def test_steps_that_do_not_hold_what_they_should(change, tmp_path):
+    mean = run(tmp_path, **KRYLOV)
+    in_place_of_a_step(tmp_path, 1, change)
+    with pytest.warns(StoreWarning, match="krylov-.* is computed again: (block|column) must be finite float64"):
+        assert run(tmp_path, **KRYLOV).tobytes() == mean.tobytes()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_step_that_is_too_large_is_not_read(number, tmp_path):
+    mean = run(tmp_path, **KRYLOV)
+    in_place_of_a_step(tmp_path, number, lambda kept: {**kept, "more": np.zeros(3 * 2**20)})
+    with pytest.warns(StoreWarning, match="krylov-.* is computed again: it is larger than"):
+        assert run(tmp_path, **KRYLOV).tobytes() == mean.tobytes()
+
+
+def test_a_space_that_narrows_is_kept(tmp_path, monkeypatch):
+    """Ten outputs that depend on each other, 20 samples: blocks of 9, 9, 2 and no columns."""
+    mean = run(tmp_path, **KRYLOV)
+    entries = [entry for entry in kernels.Store(tmp_path).entries() if entry.kind == "krylov"]
+    blocks = {entry.key["step"]: kernels.Store(tmp_path).get("krylov", entry.key)["block"] for entry in entries}
+    assert [blocks[step].shape[1] for step in range(4)] == [10, 9, 9, 2]
+    assert [int(blocks[step].any(axis=0).sum()) for step in range(4)] == [9, 9, 2, 0]
+    monkeypatch.setattr(solvers.krylov_space, "grow", None)
+    assert run(tmp_path, **KRYLOV).tobytes() == mean.tobytes()
 
 
 def test_damage_is_computed_again(tmp_path):

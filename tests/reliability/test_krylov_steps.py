@@ -53,14 +53,22 @@ SPOILT = {
     "tiny": _block(lambda block: block * 1e-300),
     "equal columns": _block(lambda block: block[:, :1] + 0 * block),
     "a tile": lambda arrays: {"block_0": arrays["block"]},
+    "larger than a step may be": lambda arrays: {**arrays, "more": np.zeros(3 * 2**20)},
+    # A step may be narrower than the one before, but then its column says so too.
+    "narrower": _block(lambda block: block * [1.0, 0.0]),
+    "narrower on the left": _block(lambda block: block * [0.0, 1.0]),
 }
-FITTING = ("zeros", "huge", "tiny", "equal columns")
+FITTING = ("zeros", "huge", "tiny", "equal columns", "narrower", "narrower on the left")
 # In shape, finite and orthonormal: such numbers are believed, but they must lead to an end.
 BELIEVED = {
     "turned in their plane": _block(lambda block: block[:, ::-1]),
     "of another run": _other_signs,
     "column of zeros": _column(np.zeros_like),
     "huge column": _column(lambda column: column * 1e300),
+    "the end of the space": lambda arrays: {
+        "block": 0 * arrays["block"],
+        "column": arrays["column"] * (np.arange(len(arrays["column"])) < len(arrays["column"]) - 2)[:, None],
+    },
 }
 
 

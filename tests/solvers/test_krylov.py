@@ -1,5 +1,7 @@
 """The Krylov solver on the catalogue of hard matrices: the same filters as the dense one, and it knows its error."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -230,6 +232,15 @@ def test_permutations_and_units(seed, factor, name):
     assert np.all(found <= 10 * (plain.error + turned.error) + 1e-12)
 
 
+def test_many_times_take_one_copy_of_the_coefficients():
+    case = large("k^-1.5", 60)
+    tracemalloc.start()
+    solved = solvers.solve(times_by(case.gram), case.labels(10), FLOW, np.geomspace(1e-3, 1e6, 3000), 1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.6 * solved.alpha.nbytes
+
+
 def test_progress_and_pieces_are_told_in_order():
     case = large("k^-1.5", 80)
     told, kept = [], []
@@ -239,11 +250,11 @@ def test_progress_and_pieces_are_told_in_order():
         FLOW,
         [10.0],
         1.0,
-        keep=lambda step, block, column: kept.append((step, block.shape[1], column.shape)),
+        keep=lambda before, block, column: kept.append((before.steps, block.shape[1], column.shape)),
         progress=lambda *args: told.append(args),
     )
     assert told == [("Krylov space", 2 * step, 4000) for step in range(1, solved.space.steps + 1)]
-    assert kept == [(0, 2, (2, 2))] + [(s, 2, (2 * s + 2, 2)) for s in range(1, solved.space.steps + 1)]
+    assert kept == [(s, 2, (2 * s + 4, 2)) for s in range(solved.space.steps)]
 
 
 def test_nothing_to_learn():
@@ -253,6 +264,9 @@ def test_nothing_to_learn():
     assert solved.products == 0
     empty = solvers.solve(times_by(np.eye(6)), np.zeros((6, 0)), FLOW, [1.0], 1.0)
     assert empty.alpha.shape == (1, 6, 0)
+    nobody = solvers.solve(times_by(np.eye(0)), np.zeros((0, 2)), FLOW, [1.0, np.inf], 1.0)
+    assert nobody.alpha.shape == (2, 0, 2)
+    assert not nobody.error.any()
     vanishing = solvers.solve(times_by(np.zeros((6, 6))), np.ones((6, 2)), FLOW, [3.0, np.inf], 1.0)
     np.testing.assert_allclose(vanishing.alpha, [np.full((6, 2), 3.0), np.zeros((6, 2))], rtol=1e-14)
     assert not vanishing.cut.any()
@@ -263,6 +277,21 @@ def test_a_step_at_which_training_diverges_is_refused(filter):
     case = large("well conditioned", 40)
     with pytest.raises(ValueError, match="learning_rate is too large"):
         solvers.solve(times_by(case.gram), case.labels(2), filter, [3], 5.0 / case.values.max())
+
+
+@pytest.mark.parametrize(("filter", "ridge"), [(solvers.GradientDescent(), 1.5), (solvers.HeavyBall(0.5), 2.0)])
+@pytest.mark.parametrize("times", [[5, 50], [np.inf]], ids=["finite", "inf"])
+@pytest.mark.parametrize("columns", [False, True])
+def test_a_step_that_is_stable_on_all_there_is_is_not_refused(filter, ridge, times, columns):
+    """Half of the largest eigenvalue more, ridge included, would be too much."""
+    vectors, _ = np.linalg.qr(draw(60, 60))
+    gram, y = (vectors * np.linspace(0.1, 0.3, 60)) @ vectors.T, draw(60, 2)
+    given = {"columns": lambda i: gram[:, i]} if columns else {}
+    solved = solvers.solve(times_by(gram), y, filter, times, 1.0, ridge, **given)
+    np.testing.assert_allclose(
+        solved.alpha, solvers.eigendecompose(gram).apply(filter, times, 1.0, y, ridge), rtol=0, atol=1e-5
+    )
+    assert solved.preconditioned.tolist() == ([columns] if times == [np.inf] else [False, False])
 
 
 @pytest.mark.parametrize(

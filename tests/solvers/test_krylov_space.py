@@ -138,7 +138,8 @@ def test_a_rebuilt_space_goes_on_bit_for_bit(name, k, steps):
 def test_a_solve_that_was_interrupted_ends_the_same():
     case = large("k^-1.5", 200)
     labels, times = case.labels(3), [10.0, 1e4]
-    pieces, done = [], [0]
+    begun, done = solvers.start_space(labels), [0]
+    pieces = [(begun.next, begun.coefficients)]
 
     def product(v):
         done[0] += 1
@@ -146,13 +147,13 @@ def test_a_solve_that_was_interrupted_ends_the_same():
             raise KeyboardInterrupt
         return case.gram @ v
 
-    def keep(step, block, column):
-        assert step == len(pieces)
+    def keep(before, block, column):
+        assert before.steps == len(pieces) - 1
         pieces.append((block, column))
 
     whole = solvers.solve(lambda v: case.gram @ v, labels, FLOW, times, 1.0)
     with pytest.raises(KeyboardInterrupt):
-        solvers.solve(product, labels, FLOW, times, 1.0, keep=keep)
+        solvers.solve(product, labels, FLOW, times, 1.0, space=begun, keep=keep)
     space = solvers.space_from(labels, pieces)
     assert space.steps == 19
     rest = solvers.solve(product, labels, FLOW, times, 1.0, space=space, keep=keep)
@@ -160,6 +161,38 @@ def test_a_solve_that_was_interrupted_ends_the_same():
     np.testing.assert_array_equal(rest.error, whole.error)
     assert rest.products == whole.products - 19 * 3
     assert len(pieces) == whole.space.steps + 1
+
+
+def test_steps_that_are_recalled_change_nothing():
+    """A space that was kept for later times does not change earlier ones: growing stops where it did."""
+    case = large("k^-1.5", 200)
+    labels, pieces = case.labels(3), {}
+
+    def solve(times, **others):
+        return solvers.solve(lambda v: case.gram @ v, labels, FLOW, times, 1.0, **others)
+
+    first = solve([10.0])
+    later = solve([1e4], space=first.space)
+    solve([np.inf], keep=lambda before, *piece: pieces.update({before.steps: piece}))
+    assert len(pieces) > later.space.steps > first.space.steps
+    again = solve([10.0], recall=lambda before: pieces.get(before.steps))
+    assert again.products == 0
+    assert again.space.steps == first.space.steps
+    assert (again.alpha.tobytes(), again.error) == (first.alpha.tobytes(), first.error)
+    # Some are missing: those are made, and kept.
+    for step in range(first.space.steps + 2, len(pieces)):
+        del pieces[step]
+    rest = solve(
+        [1e4],
+        space=again.space,
+        recall=lambda before: pieces.get(before.steps),
+        keep=lambda before, *piece: pieces.update({before.steps: piece}),
+    )
+    assert rest.products == later.products - 2 * 3
+    assert len(pieces) == later.space.steps
+    assert rest.alpha.tobytes() == later.alpha.tobytes()
+    with pytest.raises(ValueError, match="pieces of step 1 must be a block"):
+        solve([10.0], recall=lambda before: pieces[1])
 
 
 def test_pieces_that_do_not_fit():

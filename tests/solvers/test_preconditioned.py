@@ -7,7 +7,13 @@ from scipy.sparse.linalg import cg
 
 from haarflow import solvers
 from haarflow.solvers.krylov_space import grow, start_space
-from haarflow.solvers.preconditioned import Nystroem, conjugate_gradients, nystroem, nystroem_from_space
+from haarflow.solvers.preconditioned import (
+    Nystroem,
+    PreconditionedSolve,
+    conjugate_gradients,
+    nystroem,
+    nystroem_from_space,
+)
 
 FLOW = solvers.GradientFlow()
 NAMES = ["k^-1.5", "k^-3", "smallest modes", "two far clusters", "NTK-like"]
@@ -132,6 +138,54 @@ def test_it_waits_for_the_space_only_without_columns():
     other = solvers.solve(lambda v: gram @ v, labels, half, times, 1.0, ridge, columns=lambda i: gram[:, i])
     assert not other.preconditioned.any()
     assert relative(2 * other.alpha[1], alone.alpha[1]) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("side", [1 / 30, 30])
+def test_a_ridge_on_either_side_of_what_is_known(dtype, side):
+    """Below, the smallest eigenvalues are unknown with the ridge as they are without: only the space tells them."""
+    gram = large("k^-1.5", 240).gram.astype(dtype)
+    labels = np.random.default_rng(1).standard_normal((240, 3))
+    known = {"float64": 240 * np.finfo(float).eps, "float32": 1e-7}[dtype]  # the largest eigenvalue is 1
+    ridge = side * known
+    exact = np.linalg.solve(gram.astype(float) + ridge * np.eye(240), labels)
+    for times in ([np.inf], [1.0, np.inf]):
+        found = solvers.solve(
+            lambda v: gram @ v.astype(dtype), labels, FLOW, times, 1.0, ridge, scale=1.0, columns=lambda i: gram[:, i]
+        )
+        assert found.preconditioned[-1] == (side > 1)
+        true = relative(found.alpha[-1], exact)
+        assert true < {"float64": 1e-6, "float32": 1e-3}[dtype]
+        assert 0.1 < found.error[-1] / true < 1000
+
+
+def test_what_was_solved_serves_other_times():
+    gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
+
+    def solve(times, columns, **others):
+        return solvers.solve(lambda v: gram @ v, labels, FLOW, times, 1.0, ridge, columns=columns, **others)
+
+    first = solve([1.0, np.inf], lambda i: gram[:, i])
+    again = solve([10.0, np.inf], None, space=first.space, inverse=first.inverse)
+    assert first.inverse.error == first.error[1]
+    assert relative(again.alpha[1], exact) < 1e-6
+    # Without columns the space grows until it solves t = inf itself.
+    assert not again.preconditioned.any()
+    last = solve([10.0, np.inf], lambda i: gram[:, i], space=first.space, inverse=first.inverse)
+    assert last.preconditioned.tolist() == [False, True]
+    assert (last.iterations, last.products) == (0, last.space.dimension - first.space.dimension)
+    assert last.alpha[1].tobytes() == first.alpha[1].tobytes()
+    assert last.error[1] == first.error[1]
+
+
+def test_what_was_solved_badly_is_solved_again():
+    gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
+    bad = PreconditionedSolve(0 * labels, 7.0, 0, 0)
+    found = solvers.solve(
+        lambda v: gram @ v, labels, FLOW, [np.inf], 1.0, ridge, columns=lambda i: gram[:, i], inverse=bad
+    )
+    assert found.iterations > 0
+    assert relative(found.alpha[0], exact) < 1e-6
 
 
 def test_columns_that_do_not_fit():
