@@ -82,8 +82,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--widths", type=int, nargs="+", default=[64, 128, 256, 512])
-    parser.add_argument("--members", type=int, default=2000, help="for slopes in width")
-    parser.add_argument("--most", type=int, default=4096, help="members for slopes in M")
+    parser.add_argument("--members", type=int, default=1000, help="for slopes in width")
+    parser.add_argument("--most", type=int, default=4096, help="members for slopes in M, at most")
     parser.add_argument("--width", type=int, default=512, help="of slopes in M")
     parser.add_argument("--ensembles", type=int, default=4, help="independent ones for slopes in M")
     parser.add_argument("--seed", type=int, default=0)
@@ -115,7 +115,7 @@ def measured(task, args):
         }
         for (quantity, several), scale in zip(left.items(), scales, strict=True)
     }
-    sizes, squares, expected = by_members(task, args.width, args.most, args.ensembles, args.seed)
+    sizes, squares, expected = by_members(task, args.width, min(args.most, task.most), args.ensembles, args.seed)
     for quantity, square, wanted in zip(("distance of means", "orbit error of means"), squares, expected, strict=True):
         found[quantity] = {
             "found": np.sqrt(square.mean(axis=0)).tolist(),

@@ -1,7 +1,9 @@
 """The command line: haarflow verify, haarflow bench, haarflow store, haarflow --version."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from haarflow.bench import Options, Row
     from haarflow.bench import Workload as Benchmark
-    from haarflow.kernels.store import Entry
+    from haarflow.kernels.store import Entry, Store
     from haarflow.theorems import Theorem, Verdict, Workload
 
 __all__ = ["app", "main"]
@@ -178,27 +181,37 @@ def _bench(console: Console, chosen: "Sequence[Benchmark]", options: "Options", 
 @store_app.command("ls")
 def store_ls(path: _StorePath) -> None:
     """List the store's entries."""
-    from haarflow.kernels import Store
-
-    table = Table("kind", "samples", "dtype", "files", "size", "made")
-    table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
     series: dict[str, list[Entry]] = {}
-    for entry in _open(Store, path).entries():
-        series.setdefault(_series(entry), []).append(entry)
+    with _opened(path) as store:
+        for entry in store.entries():
+            series.setdefault(_series(entry), []).append(entry)
+    # Without lines between columns all of it fits 80 characters; architectures, which are long, stand below.
+    names = "kind", "samples", "dtype", "files", "size", "made", "network"
+    table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    architectures: list[str] = []
     for parts in series.values():
         key = parts[0].key or {}
+        samples, dtype, architecture = (_shown(key.get(name, "")) for name in ("samples", "dtype", "architecture"))
+        if architecture and architecture not in architectures:
+            architectures.append(architecture)
         size = f"{sum(part.bytes for part in parts) / 1e6:.1f} MB"
-        samples, dtype, architecture = (str(key.get(name, "")) for name in ("samples", "dtype", "architecture"))
         made = max(part.created for part in parts)
-        # Texts of a file that may be a stranger's: shown, not interpreted.
-        cells = (parts[0].kind, samples, dtype, _count(parts), size, made, architecture)
-        table.add_row(*(Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in cells))
-    Console().print(table)
+        network = str(architectures.index(architecture) + 1) if architecture else ""
+        table.add_row(*map(Text, (parts[0].kind, samples, dtype, _count(parts), size, made, network)))
+    console = Console()
+    console.print(table)
+    for number, architecture in enumerate(architectures, 1):
+        console.print(f"{number}: {architecture}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(value: object) -> str:
+    """Return a text of a file that may be a stranger's: shown, not interpreted."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
 def _series(entry: "Entry") -> str:
     """Return what the tiles of one Gram matrix share, or the steps of one Krylov space."""
-    key = {name: value for name, value in (entry.key or {}).items() if name not in ("row", "column", "step")}
+    key = {name: value for name, value in (entry.key or {}).items() if name not in ("row", "column", "step", "after")}
     return f"{entry.kind} {sorted(key.items(), key=str)}" if entry.key is not None else str(entry.path)
 
 
@@ -214,24 +227,23 @@ def _count(parts: "Sequence[Entry]") -> str:
 
 @store_app.command("check")
 def store_check(path: _StorePath) -> None:
-    """Verify every entry's checksum and contents; exit with 1 when something is damaged."""
-    from haarflow.kernels import Store
+    """Verify every entry's checksum and contents; exit with 1 when something is damaged or cannot be read."""
     from haarflow.progress import progress_bar
 
     console = Console()
-    damaged = checked = 0
-    store = _open(Store, path)
-    total = sum(1 for _ in store.path.iterdir())
-    with progress_bar(None) as progress:
+    checked = damaged = unreadable = 0
+    with _opened(path) as store, progress_bar(None) as progress:
+        total = len(os.listdir(store.path))
         for entry, problem in store.check():
             checked += 1
+            damaged += entry.damage is not None
+            unreadable += entry.unreadable is not None
             if problem:
-                damaged += 1
                 console.print(f"{entry.path}: {problem}", markup=False, soft_wrap=True)
             if progress is not None:
                 progress("checking", checked, max(checked, total))
-    console.print(f"{checked} files checked, {damaged} damaged or foreign")
-    if damaged:
+    console.print(f"{checked} files checked, {damaged} damaged or foreign, {unreadable} unreadable")
+    if damaged or unreadable:
         raise typer.Exit(1)
 
 
@@ -243,23 +255,27 @@ def store_prune(
     everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
 ) -> None:
     """Remove entries: of a kind, damaged ones, or all."""
-    from haarflow.kernels import Store, StoreError
-
     if kind is None and not damaged and not everything:
         raise typer.BadParameter("say what to remove: --damaged, --kind or --all")
-    try:
-        for removed in _open(Store, path).prune(kind=kind, damaged=damaged):
+    with _opened(path) as store:
+        for removed in store.prune(kind=kind, damaged=damaged):
             Console().print(f"removed {removed}", markup=False, soft_wrap=True)
-    except StoreError as error:
-        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
 
-def _open(store: type, path: Path):  # type: ignore[no-untyped-def]  # the class is imported late
+@contextmanager
+def _opened(path: Path) -> "Iterator[Store]":
+    """Open a store; what it refuses meanwhile is printed, and ends the command with 1."""
+    from haarflow.kernels import Store
+
     try:
-        return store(path, create=False)
+        store = Store(path, create=False)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="PATH") from error
+    try:
+        yield store
+    except OSError as error:
+        Console(stderr=True).print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
 
 
 def main() -> None:

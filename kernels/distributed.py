@@ -1,6 +1,8 @@
 """Tiles of an orbit Gram on the workers of a Dask cluster that share the store."""
 
+import math
 import os
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,10 +25,12 @@ __all__ = ["Cluster", "ClusterWarning", "check_executor", "check_workers"]
 
 # Seconds that a cluster without workers is given to find some.
 _PATIENCE = 60
-# Dask sets the first of these, upon which glibc maps and unmaps every large array anew, unless the second is set too:
-# tiles take twice as long.
+# Dask sets the first of these, upon which glibc maps and unmaps every large array anew, unless the second is set too.
 _THRESHOLDS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
-_LEAST, _WELL = 2**25, 2**30
+# The largest that glibc before 2.35 does not ignore; few of a tile's arrays are as large.
+_WELL = 2**25
+# Rounds in which workers died and not one task was finished, after which it is the task that kills them.
+_ROUNDS = 3
 
 
 class ClusterWarning(UserWarning):
@@ -57,7 +61,7 @@ def check_executor(executor: Any) -> None:
 
 
 def check_workers(executor: Any) -> None:
-    """Refuse a client without workers, and warn of slow ones: at the beginning, since later ones may die and come back.
+    """Warn of slow workers, and refuse a client to which none comes: at the beginning, since later ones may come back.
 
     Parameters
     ----------
@@ -67,16 +71,18 @@ def check_workers(executor: Any) -> None:
     Raises
     ------
     ValueError
-        Where it has none.
+        Where it has none after a minute.
     """
-    if not executor.nthreads():
-        raise ValueError("executor must have at least one worker, found none")
+    try:
+        _await_worker(executor)
+    except TimeoutError as error:
+        raise ValueError(f"executor must have at least one worker, found none within {_PATIENCE} s") from error
     slow = [each for each in executor.run(_thresholds, on_error="ignore").values() if _is_slow(*each)]
     if slow:
         trim, mmap = _THRESHOLDS
         warnings.warn(
-            f"workers run with {trim}={slow[0][0]} and {mmap}={slow[0][1]}, which makes tiles take twice as long: "
-            f"start them with {trim}={_WELL} and {mmap}={_WELL}, or before a LocalCluster call "
+            f"workers run with {trim}={slow[0][0]} and {mmap}={slow[0][1]}, which makes Gram matrices take 1.6 times "
+            f"as long: start them with {trim}={_WELL} and {mmap}={_WELL}, or before a LocalCluster call "
             f'dask.config.set({{"distributed.nanny.pre-spawn-environ.{trim}": {_WELL}, '
             f'"distributed.nanny.pre-spawn-environ.{mmap}": {_WELL}}})',
             ClusterWarning,
@@ -84,14 +90,23 @@ def check_workers(executor: Any) -> None:
         )
 
 
+def _await_worker(executor: Any) -> None:
+    """Wait for a worker, or raise TimeoutError."""
+    if not executor.nthreads():
+        task = executor.submit(_thresholds, pure=False)  # an adaptive cluster starts workers for tasks alone
+        executor.wait_for_workers(1, timeout=_PATIENCE)
+        task.release()
+
+
 def _thresholds() -> tuple[str | None, str | None]:
-    trim, mmap = (os.environ.get(name) for name in _THRESHOLDS)
+    """Return what a worker's glibc was told; nothing elsewhere than on Linux, where these variables have no meaning."""
+    trim, mmap = (os.environ.get(name) if sys.platform == "linux" else None for name in _THRESHOLDS)
     return trim, mmap
 
 
 def _is_slow(trim: str | None, mmap: str | None) -> bool:
     """Whether large arrays are given back to the system one by one: glibc adapts itself while neither is set."""
-    return trim is not None and not all(v is not None and v.isdigit() and int(v) >= _LEAST for v in (trim, mmap))
+    return trim is not None and not all(v is not None and v.isdigit() and int(v) >= _WELL for v in (trim, mmap))
 
 
 @dataclass(frozen=True)
@@ -116,14 +131,14 @@ class Cluster:
         """Have all tiles made, and yield them without their blocks, which stay in the store."""
         from distributed import as_completed
 
-        missing = list(self.tiles.problem.corners())
+        missing = self.tiles.problem.corners()
         total, done = len(missing), 0
-        while missing:
-            check_executor(self.executor)
+        for some in self._rounds(missing, "tile"):
             sent = self._everywhere()
-            futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in missing}
+            futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in some}
             for future in as_completed(futures):
-                corner, tile = futures[future], _result(future)
+                corner = futures[future]
+                tile = self._result(future, f"tile {corner}")
                 if tile is None:
                     continue
                 if done == 0 and self.tiles.find(corner) is None:
@@ -136,14 +151,13 @@ class Cluster:
                 yield corner, tile
                 if progress is not None:
                     progress("orbit Gram", done, total)
-            self._forget(missing)
 
     def product(self, irrep: int, v: np.ndarray) -> np.ndarray:
         """Multiply vectors [n d, p] with one block: `TiledBlock.product`, a column of tiles a task."""
         columns = self.tiles.problem.columns()
         parts: dict[int, np.ndarray] = {}
-        while len(parts) < len(columns):
-            check_executor(self.executor)
+        undone = list(reversed(range(len(columns))))  # the longest first
+        for some in self._rounds(undone, "column of tiles"):
             sent = self._everywhere()
             vectors = self._send(np.ascontiguousarray(v))
             workers = sorted(self.executor.nthreads())  # none, where the last has just died
@@ -160,13 +174,11 @@ class Cluster:
                     workers=[workers[j % len(workers)]] if workers else None,
                     allow_other_workers=True,
                 )
-                # The longest first.
-                for j in reversed(range(len(columns)))
-                if j not in parts
+                for j in some
             }
-            found = {j: _result(future) for j, future in futures.items()}
+            found = {j: self._result(future, f"column of tiles {j}") for j, future in futures.items()}
             parts.update({j: part for j, part in found.items() if part is not None})
-            self._forget([j for j in futures if j not in parts])
+            undone[:] = [j for j in undone if j not in parts]
         out = np.zeros(v.shape)
         for j in range(len(columns)):  # in one order, so that bits do not depend on who was first
             out[: len(parts[j])] += parts[j]
@@ -186,22 +198,46 @@ class Cluster:
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             with suppress(OSError):  # the worker that was to take it has died; TimeoutError, where none is there
-                self.executor.wait_for_workers(1, timeout=_PATIENCE)
+                _await_worker(self.executor)
                 return self.executor.scatter(what, hash=False)
         raise RuntimeError(f"executor has lost all its workers, and none came within {_PATIENCE} s")
 
-    def _forget(self, undone: list[Any]) -> None:
-        """Where all workers that held the description have died, send it anew to those that took their place."""
-        if undone:
-            self._sent.clear()
+    def _rounds(self, undone: list[Any], name: str) -> Iterator[list[Any]]:
+        """Yield what to try, until the caller has removed all of it from what is undone.
 
+        Where workers that held what tasks need have died, the tasks are sent anew, to those that took their place.
+        """
+        fruitless = 0
+        while undone:
+            check_executor(self.executor)
+            before = len(undone)
+            # Alone, after a round of nothing but deaths, so that the one that kills is known.
+            yield undone[:1] if fruitless else undone[:]
+            fruitless = fruitless + 1 if len(undone) == before else 0
+            if fruitless == _ROUNDS:
+                raise self._deadly(f"{name} {undone[0]}")
+            if undone:
+                self._sent.clear()
 
-def _result(future: Any) -> Any:
-    """Return what a task found, or None where that, or what it needs, went with a worker."""
-    try:
-        return future.result()
-    except CancelledError:
-        return None
+    def _result(self, future: Any, name: str) -> Any:
+        """Return what a task found, or None where that, or what it needs, went with a worker."""
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except CancelledError:
+            return None
+        except KilledWorker as error:
+            raise self._deadly(name) from error
+
+    def _deadly(self, name: str) -> RuntimeError:
+        problem = self.tiles.problem
+        block = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in problem.shapes((0, 0)).values())
+        return RuntimeError(
+            f"workers die over {name} of the orbit Gram each time: most likely their memory is too small for the "
+            f"samples of {problem.x.nbytes / 1e6:.0f} MB and several arrays like a tile of {block / 1e6:.0f} MB, and "
+            "their logs tell"
+        )
 
 
 def _version(tiles: TileStore) -> tuple[int, int]:

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from importlib.metadata import version
 from operator import or_
@@ -24,6 +26,7 @@ __all__ = [
     "Key",
     "Place",
     "Shapes",
+    "UnreadableError",
     "build_entry",
     "canonical",
     "check_shapes",
@@ -33,6 +36,7 @@ __all__ = [
     "open_plain",
     "read_entry",
     "read_header",
+    "reading",
     "stem",
 ]
 
@@ -50,6 +54,21 @@ Shapes = dict[str, tuple[tuple[int, ...], str]]
 
 class DamageError(ValueError):
     """Why a file is no sound entry."""
+
+
+class UnreadableError(Exception):
+    """Why the system does not let a file be read, which says nothing about what it holds."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise UnreadableError for what the system refuses, but FileNotFoundError for a file that is gone."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"it cannot be read: {error}") from error
 
 
 def digest_array(x: np.ndarray) -> str:
@@ -162,7 +181,7 @@ def _check_array(name: str, array: Any) -> np.ndarray:
 
 
 def read_header(path: Path) -> Key:
-    """Return the key that a file's first line tells, or raise DamageError; nothing else is read."""
+    """Return the key that a file's first line tells, or raise as `read_entry` does; nothing else is read."""
     line = _contents(path, first_line=True)
     try:
         text = line.decode().removesuffix("\n")
@@ -176,32 +195,25 @@ def read_header(path: Path) -> Key:
 
 
 def _contents(path: Path, first_line: bool = False, most: int | None = None) -> bytes:
-    try:
-        with open_plain(path) as file:
-            if first_line:
-                return file.readline(_KEY_LIMIT + 1)
-            if most is not None and os.fstat(file.fileno()).st_size > most:
-                raise DamageError(f"it is larger than {most} bytes")
-            return file.read()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise DamageError(f"it cannot be read: {error}") from error
+    with reading(), open_plain(path) as file:
+        if first_line:
+            return file.readline(_KEY_LIMIT + 1)
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise DamageError(f"it is larger than {most} bytes")
+        return file.read()
 
 
 def open_plain(path: Path) -> io.BufferedReader:
     """Open a file that is one: a pipe would be waited for, a device never ends, and a link leads anywhere."""
     flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
-    try:
-        descriptor = os.open(path, os.O_RDONLY | reduce(or_, flags))
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # a link, a socket
-        raise DamageError(f"it is no file that can be read: {error}") from error
-    if not S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise DamageError("it is no file")
-    return os.fdopen(descriptor, "rb")
+    with reading():
+        # Opening a link or a socket fails too, with errors that plain files may have for other reasons.
+        if S_ISREG(path.lstat().st_mode):
+            descriptor = os.open(path, os.O_RDONLY | reduce(or_, flags))
+            if S_ISREG(os.fstat(descriptor).st_mode):  # it may have been exchanged in between
+                return os.fdopen(descriptor, "rb")
+            os.close(descriptor)
+    raise DamageError("it is no file")
 
 
 class Place(NamedTuple):
@@ -227,12 +239,14 @@ def read_entry(path: Path, most: int | None = None) -> Contents:
     ------
     DamageError
         For whatever is wrong with it.
+    UnreadableError
+        Where that cannot be told.
     FileNotFoundError
         Where it is gone.
     """
     read_header(path)
     if most is None:  # read in pieces before it is read whole: it may be larger than memory
-        with open_plain(path) as file:
+        with reading(), open_plain(path) as file:
             _check_digest(hashlib.file_digest(file, "sha256"), path)
     content = _contents(path, most=most)
     _check_digest(hashlib.sha256(content), path)
@@ -280,7 +294,7 @@ def _plain_array(file: h5py.File, name: str, room: int) -> np.ndarray:
 
 
 def damage_of(path: Path) -> str | None:
-    """Return what is wrong with an entry, or None; FileNotFoundError where it is gone."""
+    """Return what is wrong with an entry, or None; UnreadableError and FileNotFoundError as in `read_entry`."""
     try:
         read_entry(path)
     except DamageError as damage:

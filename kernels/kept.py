@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from haarflow.kernels.entry import DamageError, Place, open_plain
+from haarflow.kernels.entry import DamageError, Place, open_plain, reading
 
 __all__ = ["Kept", "Signature", "signature_of"]
 
-# What changes when a file is written to or replaced: inode, bytes, time of the last change.
-Signature = tuple[int, int, int]
+# What changes when a file is written to or replaced: inode, bytes, time of the last write, which anybody can set
+# back, and time of the last change, which nobody can.
+Signature = tuple[int, int, int, int]
 
 
 def signature_of(status: os.stat_result) -> Signature:
     """Return what tells whether a file is still the one that was verified."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ class Kept:
         ------
         DamageError
             Where the file was changed, replaced or removed since it was verified.
+        UnreadableError
+            Where the system does not let it be read.
         """
         place = self.places[name]
         size = place.dtype.itemsize * int(np.prod(place.shape))
         raw = np.empty(size, np.uint8) if buffer is None else buffer[:size]
         try:
-            with open_plain(self.path) as file:
+            with reading(), open_plain(self.path) as file:
                 self._check(os.fstat(file.fileno()))
                 file.seek(place.offset)
                 view, done = memoryview(raw.data), 0
@@ -66,8 +69,8 @@ class Kept:
                         raise DamageError("it ends early")
                     done += count
                 self._check(os.fstat(file.fileno()))  # what was written meanwhile
-        except OSError as error:
-            raise DamageError(f"it cannot be read: {error}") from error
+        except FileNotFoundError as error:
+            raise DamageError("it was removed since it was verified") from error
         return raw.view(place.dtype).reshape(place.shape)
 
     def _check(self, status: os.stat_result) -> None:

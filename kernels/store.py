@@ -1,5 +1,6 @@
 """A folder of HDF5 files, one for each entry: content-addressed, checksummed, never edited in place."""
 
+import errno
 import hashlib
 import json
 import math
@@ -8,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,18 +21,19 @@ from haarflow.kernels.entry import (
     DamageError,
     Key,
     Shapes,
+    UnreadableError,
     build_entry,
     canonical,
     check_shapes,
-    damage_of,
     digest_array,
     made_by,
     read_entry,
-    read_header,
+    reading,
     stem,
 )
 from haarflow.kernels.kept import Kept, signature_of
-from haarflow.kernels.temporary import PREFIX, left_over, temporary_name
+from haarflow.kernels.listing import Entry, look_at, verified
+from haarflow.kernels.temporary import PREFIX, temporary_name
 
 __all__ = ["Entry", "Store", "StoreError", "StoreWarning", "digest_array"]
 
@@ -40,6 +41,8 @@ _MARKER = "haarflow-store.json"
 _MARKER_LIMIT = 2**16
 # What an entry may take beside its numbers: its key of a megabyte, three times over, and HDF5's own.
 _SLACK = 2**24
+# What some file systems say to flushing a folder, which they do not know.
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP)
 
 
 class StoreError(OSError):
@@ -47,40 +50,7 @@ class StoreError(OSError):
 
 
 class StoreWarning(UserWarning):
-    """An entry is damaged and is computed again."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file of a store.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    kind : str
-        Such as "gram"; "temporary" and "foreign" for what is no entry.
-    key : dict or None
-        What it was computed from; None where the file does not tell.
-    bytes : int
-        Its size.
-    created : str
-        When it was written, UTC.
-    damage : str or None
-        What is wrong with it, as far as it was looked at.
-    """
-
-    path: Path
-    kind: str
-    key: Key | None
-    bytes: int
-    created: str
-    damage: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing wrong was found."""
-        return self.damage is None
+    """An entry is damaged, or cannot be read, and is computed again."""
 
 
 class Store:
@@ -159,8 +129,8 @@ class Store:
         Returns
         -------
         dict of arrays, or None
-            Writable, bit for bit what was put. None where there is no such entry, or only a damaged one, of
-            which a `StoreWarning` says why.
+            Writable, bit for bit what was put. None where there is no such entry, or only one that is damaged or
+            cannot be read, of which a `StoreWarning` says why.
 
         Notes
         -----
@@ -188,7 +158,8 @@ class Store:
         text = canonical(key)
         for path in self._paths(stem(kind, key)):
             try:
-                signature = signature_of(path.lstat())
+                with reading():
+                    signature = signature_of(path.lstat())
                 contents = read_entry(path, _most(shapes))
                 if contents.key != text:
                     raise DamageError("its key is another one with the same hash")
@@ -197,6 +168,8 @@ class Store:
                 continue  # removed by another process in between
             except DamageError as damage:
                 warnings.warn(f"{path} is damaged and is computed again: {damage}", StoreWarning, stacklevel=3)
+            except UnreadableError as problem:
+                warnings.warn(f"{path} is computed again: {problem}", StoreWarning, stacklevel=3)
             else:
                 return Kept(path, signature, contents.places), contents
         return None
@@ -212,7 +185,7 @@ class Store:
         return [self.path / name for name in names]
 
     def put(self, kind: str, key: Key, arrays: dict[str, np.ndarray], info: Key | None = None) -> None:
-        """Keep arrays under a key; damaged entries of the same key go.
+        """Keep arrays under a key; damaged entries of the same key go, those that cannot be read stay.
 
         Parameters
         ----------
@@ -242,13 +215,15 @@ class Store:
         try:
             if not _is_sound(path, most=len(content)):
                 self._write(content, path)
+        except StoreError:
+            raise
         except OSError as error:
             raise StoreError(f"{path} could not be written, and nothing was changed: {error}") from error
         finite = {name: np.asarray(array) for name, array in arrays.items() if np.isfinite(array).all()}
         shapes = {name: (array.shape, array.dtype.name) for name, array in finite.items()}
         for other in self._paths(start):
             # A sound one is another process's, written at the same time.
-            if other != path and not _is_sound(other, shapes, len(content) + _SLACK):
+            if other != path and _is_sound(other, shapes, len(content) + _SLACK) is False:
                 with suppress(OSError):
                     other.unlink()
 
@@ -262,6 +237,13 @@ class Store:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+        try:
+            self._flush_folder()
+        except OSError as error:
+            if error.errno not in _NO_FLUSH:
+                raise StoreError(f"{path} was written, but its folder could not be flushed to disk: {error}") from error
+
+    def _flush_folder(self) -> None:
         if hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be flushed
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -279,7 +261,7 @@ class Store:
         return (entry for entry in self._files() if NAME.fullmatch(entry.path.name))
 
     def check(self) -> Iterator[tuple[Entry, str | None]]:
-        """Verify every file: yield it with what is wrong, or None.
+        """Verify every file: yield it with what is wrong or why that cannot be told, or None.
 
         Notes
         -----
@@ -287,13 +269,11 @@ class Store:
         process is writing.
         """
         for entry in self._files():
-            damage = entry.damage
-            if NAME.fullmatch(entry.path.name):
-                try:
-                    damage = damage_of(entry.path)
-                except FileNotFoundError:
-                    continue
-            yield replace(entry, damage=damage), damage
+            try:
+                found = verified(entry) if NAME.fullmatch(entry.path.name) else entry
+            except FileNotFoundError:
+                continue
+            yield found, found.problem
 
     def prune(self, kind: str | None = None, damaged: bool = False, older_than: timedelta | None = None) -> list[Path]:
         """Remove entries, and always what interrupted runs left over; foreign files stay.
@@ -303,7 +283,7 @@ class Store:
         kind : str, optional
             Only entries of this kind; default all.
         damaged : bool
-            Only damaged entries.
+            Only damaged entries, of which those that cannot be read are none.
         older_than : timedelta, optional
             Only entries that were written longer ago; default all.
 
@@ -331,9 +311,9 @@ class Store:
                     if wanted and older_than is not None:
                         wanted = time.time() - entry.path.stat().st_mtime > older_than.total_seconds()
                     if wanted and damaged:
-                        wanted = damage_of(entry.path) is not None
+                        wanted = verified(entry).damage is not None
                 else:
-                    wanted = entry.kind == "temporary" and not entry.ok
+                    wanted = entry.kind == "temporary" and entry.damage is not None
                 if wanted:
                     entry.path.unlink()
                     removed.append(entry.path)
@@ -345,30 +325,18 @@ class Store:
 
     def _files(self) -> Iterator[Entry]:
         """Yield every file but the marker, looking at no more than its first line."""
-        for path in sorted(self.path.iterdir()):
+        try:
+            paths = sorted(self.path.iterdir())
+        except OSError as error:
+            raise StoreError(f"store {self.path} cannot be read: {error}") from error
+        for path in paths:
             if path.name == _MARKER:
                 continue
-            key, damage = None, None
-            match = NAME.fullmatch(path.name)
             try:
-                if match:
-                    kind = match[1]
-                    try:
-                        key = read_header(path)
-                    except DamageError as error:
-                        damage = str(error)
-                elif path.name.startswith(PREFIX):
-                    kind, damage = (
-                        "temporary",
-                        "left over from an interrupted run" if left_over(path) else None,
-                    )
-                else:
-                    kind, damage = "foreign", "no file of the store"
-                status = path.lstat()
+                entry = look_at(path)
             except FileNotFoundError:
                 continue
-            created = time.strftime("%Y-%m-%d %H:%M", time.gmtime(status.st_mtime))
-            yield Entry(path, kind, key, status.st_size, created, damage)
+            yield entry
 
 
 def _most(shapes: Shapes | None) -> int | None:
@@ -392,9 +360,12 @@ def _check_marker(marker: Path) -> None:
         raise StoreError(f"store {marker.parent} has format {found} of a newer haarflow; this version reads {FORMAT}")
 
 
-def _is_sound(path: Path, shapes: Shapes | None = None, most: int | None = None) -> bool:
+def _is_sound(path: Path, shapes: Shapes | None = None, most: int | None = None) -> bool | None:
+    """Whether an entry is sound, or None where that cannot be told: it is gone, or cannot be read."""
     try:
         check_shapes(read_entry(path, most).arrays, shapes or {})
-    except (DamageError, FileNotFoundError):
+    except DamageError:
         return False
+    except (UnreadableError, FileNotFoundError):
+        return None
     return True

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from haarflow.kernels.entry import DamageError, Key
+from haarflow.kernels.entry import DamageError, Key, UnreadableError
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramTile
 from haarflow.kernels.kept import Kept
 from haarflow.kernels.orbit_tiles import Progress
@@ -79,14 +79,16 @@ class TileStore:
         """
         name = f"block_{i}"
         for _ in range(2):
-            if corner not in self._open:
+            # Other threads of this process add and remove tiles meanwhile.
+            kept = self._open.get(corner)
+            if kept is None:
                 kept = self.store.keep_open(_KIND, self.key_of(corner), self.problem.shapes(corner))
                 if kept is None:
                     return self.make(corner).ntk[i]
                 self._open[corner] = kept
             try:
-                return self._open[corner].read(name, buffer)
-            except DamageError as damage:
-                gone = self._open.pop(corner)
-                warnings.warn(f"{gone.path} is verified again: {damage}", StoreWarning, stacklevel=2)
+                return kept.read(name, buffer)
+            except (DamageError, UnreadableError) as problem:
+                self._open.pop(corner, None)
+                warnings.warn(f"{kept.path} is verified again: {problem}", StoreWarning, stacklevel=2)
         return self.make(corner).ntk[i]

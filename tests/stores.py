@@ -1,7 +1,10 @@
-"""What the tests of the store keep in it, and a second process that may only read."""
+"""What the tests of the store keep in it, a disk that refuses, and a second process that may only read."""
 
+import io
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +26,45 @@ def arrays(seed=0):
 def only_file(store):
     (path,) = store.path.glob("*.h5")
     return path
+
+
+class _Unread(io.BufferedReader):
+    """A file whose first line can be read, and nothing else."""
+
+    def __init__(self, descriptor, fail):
+        super().__init__(io.FileIO(descriptor))
+        self._fail = fail
+
+    def read(self, *_):
+        self._fail()
+
+    readinto = read
+
+
+def refuse(code, where, wanted, put=setattr):
+    """Let the system refuse to look at, to open or to read the files for which wanted(path), by one of its errors.
+
+    `put` may be a monkeypatch's setattr.
+    """
+    stat, opening, wrapping = os.stat, os.open, os.fdopen
+
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    def chosen(path):
+        return isinstance(path, (str, Path)) and wanted(Path(path))
+
+    def look_or_fail(path, *args, **kwargs):
+        return fail() if chosen(path) else stat(path, *args, **kwargs)
+
+    def open_or_fail(path, *args, **kwargs):
+        return fail() if chosen(path) else opening(path, *args, **kwargs)
+
+    def wrap(descriptor, *args, **kwargs):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        return _Unread(descriptor, fail) if chosen(path) else wrapping(descriptor, *args, **kwargs)
+
+    put(os, *{"look": ("stat", look_or_fail), "open": ("open", open_or_fail), "read": ("fdopen", wrap)}[where])
 
 
 class CountingKernel:

@@ -1,18 +1,21 @@
 """The command line as a user types it."""
 
+import errno
 import sys
 
 import numpy as np
 import pytest
+from stores import refuse
 from typer.testing import CliRunner
 
-from haarflow import cli, theorems
+import haarflow as hf
+from haarflow import cli, groups, kernels, solvers, theorems
 from haarflow.kernels import Store
 from haarflow.theorems import workloads
 
 
-def call(*arguments):
-    return CliRunner().invoke(cli.app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+def call(*arguments, columns=200):
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments], env={"COLUMNS": str(columns)})
 
 
 @pytest.fixture
@@ -107,3 +110,61 @@ def test_store_commands(tmp_path):
     missing = call("store", "ls", tmp_path / "nowhere")
     assert missing.exit_code == 2
     assert "nowhere" in missing.output.replace("\n", "")
+
+
+def test_a_run_is_listed_in_80_columns(tmp_path):
+    """Each Gram matrix and each Krylov space in one line, whatever the length of the architecture."""
+    hidden = (kernels.Dense(2**0.5, 0.1), kernels.Relu()) * 4
+    network = kernels.Sequential(kernels.Flatten(), *hidden, kernels.Dense())
+    how = {"solver": solvers.Krylov(tolerance=1e-3), "store": tmp_path / "store"}
+    data = hf.datasets.digits(45)
+    for n in (40, 44):
+        ensemble = hf.DeepEnsemble(network, action=groups.image_rotations(4), **how)
+        ensemble.fit(data.x[:n], data.y[:n]).predict(data.x[44:], [1e2])
+    steps = [entry.key["samples"] for entry in Store(tmp_path / "store").entries() if entry.kind == "krylov"]
+    (head, _, *rows), (legend,) = _table(call("store", "ls", tmp_path / "store", columns=80).output)
+    assert head.split() == ["kind", "samples", "dtype", "files", "size", "made", "network"]
+    assert legend == f"1: {network.key}"
+    assert len(legend) > 200
+    found = [row.split() for row in rows]
+    assert sorted(row[:-5] for row in found) == sorted(
+        [["gram", n, "float64", "1", "of", "1"] for n in ("40", "44")]
+        + [["krylov", str(n), "float64", str(steps.count(n))] for n in (40, 44)]
+    )
+    assert min(map(steps.count, (40, 44))) > 2
+    assert all(row[-1] == "1" for row in found)
+
+
+def _table(output):
+    """The lines of a table, which fit 80 columns, and those below it."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    below = [line for line in lines if line.startswith("1: ")]
+    table = [line for line in lines if line not in below]
+    assert max(map(len, table)) <= 80
+    return table, below
+
+
+def test_entries_that_cannot_be_read(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    store.put("gram", {"samples": 1}, {"block": np.eye(1)})
+    refuse(errno.EMFILE, "open", lambda path: path.suffix == ".h5", monkeypatch.setattr)
+    checked = call("store", "check", store.path)
+    assert checked.exit_code == 1
+    assert "Too many open files" in checked.output
+    assert "1 files checked, 0 damaged or foreign, 1 unreadable" in checked.output
+    pruned = call("store", "prune", store.path, "--damaged")
+    assert (pruned.exit_code, pruned.output) == (0, "")
+    assert "gram" in call("store", "ls", store.path).output
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
+    Store(tmp_path / "store")
+
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(cli.Path, "iterdir", fail)
+    for command in (("ls",), ("check",), ("prune", "--all")):
+        done = call("store", *command, tmp_path / "store")
+        assert done.exit_code == 1
+        assert "Permission denied" in done.output.replace("\n", " ")

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import time
 import warnings
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ import haarflow as hf
 from haarflow import groups, kernels
 from haarflow.kernels import distributed as ours
 from haarflow.kernels import gram_tiles
+from haarflow.kernels.gram_tiles import GramProblem
+from haarflow.kernels.tile_store import TileStore
+from haarflow.kernels.tiled_block import TiledBlock
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -35,7 +40,7 @@ VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 @pytest.fixture(scope="module")
 def client():
     with (
-        dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": 2**30 for name in VARIABLES}),
+        dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": 2**25 for name in VARIABLES}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -93,7 +98,7 @@ def test_a_folder_that_workers_do_not_share(client, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("trim", "mmap", "slow"), [(2**16, 2**30, 1), (2**30, None, 1), (2**30, 2**30, 0), (None, None, 0)]
+    ("trim", "mmap", "slow"), [(2**16, 2**25, 1), (2**25, None, 1), (2**25, 2**25, 0), (None, None, 0)]
 )
 def test_workers_that_map_each_array_anew_are_warned_of(client, tmp_path, trim, mmap, slow):
     settings = dict(zip(VARIABLES, (trim, mmap), strict=True))
@@ -101,23 +106,138 @@ def test_workers_that_map_each_array_anew_are_warned_of(client, tmp_path, trim, 
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", hf.ClusterWarning)
         fitted(tmp_path, executor=client)
-    client.run(exec, SETTING.format(dict.fromkeys(VARIABLES, 2**30)))
+    client.run(exec, SETTING.format(dict.fromkeys(VARIABLES, 2**25)))
     told = [str(each.message) for each in found if issubclass(each.category, hf.ClusterWarning)]
     assert len(told) == slow
-    assert all(
-        f"{VARIABLES[0]}={trim} and {VARIABLES[1]}={mmap}, which makes tiles take twice as long" in t for t in told
-    )
+    assert all(f"with {VARIABLES[0]}={trim} and {VARIABLES[1]}={mmap}, which makes" in t for t in told)
+    assert all(f"start them with {VARIABLES[0]}=33554432 and {VARIABLES[1]}=33554432, " in t for t in told)
 
 
-def test_what_is_no_executor(client, tmp_path):
+def test_only_linux_knows_these_variables(monkeypatch):
+    monkeypatch.setenv(VARIABLES[0], "65536")
+    assert ours._is_slow(*ours._thresholds()) == (sys.platform == "linux")
+    for platform in ("darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert not ours._is_slow(*ours._thresholds())
+
+
+DEADLY = """
+import os, signal
+def dask_setup(worker):
+    execute = worker.execute
+    async def die(key, *, stimulus_id):
+        if key.startswith("_make"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await execute(key, stimulus_id=stimulus_id)
+    worker.execute = die
+"""
+
+
+def test_a_tile_that_kills_each_worker(tmp_path):
+    """Whoever takes its place is not given all of it again for ever."""
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
+    with (
+        distributed.LocalCluster(**options, preload=[str(tmp_path / "deadly.py")]) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(RuntimeError, match=r"workers die over tile \(0, 0\) of the orbit Gram .* memory is too small"),
+    ):
+        fitted(tmp_path / "store", executor=client)
+
+
+class Deaths:
+    """A client whose only worker dies over some tasks, of each as often as told, and loses what it had."""
+
+    status = "running"
+
+    def __init__(self, times):
+        self.times, self.columns = times, []
+
+    def scatter(self, what, hash):
+        return what
+
+    def submit(self, function, *arguments, **_):
+        self.columns.append(len(arguments[3]) - 1)
+        return Fate(self, self.columns[-1], lambda: function(*arguments))
+
+    def nthreads(self):
+        return {"worker": 1}
+
+    wait_for_workers = gather = scheduler_info = print
+
+
+class Fate:
+    """A task of its."""
+
+    def __init__(self, client, column, work):
+        self.client, self.column, self.work = client, column, work
+
+    def result(self):
+        if self.client.times[self.column] > 0:
+            self.client.times[self.column] -= 1
+            raise CancelledError
+        return self.work()
+
+
+def problem():
+    """A Gram matrix in three columns of tiles, and vectors to multiply it with."""
+    action = groups.image_rotations(4)
+    x = hf.datasets.digits(40).x
+    return GramProblem(kernels.analytic(NETWORK), action, x, (groups.trivial(action.group, 1),)), np.ones((40, 2))
+
+
+def product(tmp_path, client):
+    """One on workers, and here."""
+    gram, v = problem()
+    tiles = TileStore(gram, kernels.Store(tmp_path), {"of": "products"})
+    here = TiledBlock(gram, 0, lambda corner, buffer: tiles.block(corner, 0, buffer)).product(v)
+    return ours.Cluster(client, tiles).product(0, v), here
+
+
+def test_products_go_on_while_there_is_any_progress(tmp_path):
+    client = Deaths({2: 2, 1: 2, 0: 2})
+    there, here = product(tmp_path, client)
+    assert there.tobytes() == here.tobytes()
+
+
+def test_a_column_that_kills_each_worker(tmp_path):
+    client = Deaths({2: 0, 1: 9, 0: 0})
+    with pytest.raises(RuntimeError, match="workers die over column of tiles 1 of the orbit Gram"):
+        product(tmp_path, client)
+    # All of them, and then, alone, the one that is left.
+    assert client.columns == [2, 1, 0, 1, 1, 1]
+
+
+def test_a_task_that_dask_gives_up_says_which():
+    class Killed:
+        def result(self):
+            raise distributed.KilledWorker("_make-1", None, 3)
+
+    gram, _ = problem()
+    with pytest.raises(RuntimeError, match=r"workers die over tile \(1, 2\) of the orbit Gram"):
+        ours.Cluster(None, TileStore(gram, None, {}))._result(Killed(), "tile (1, 2)")
+
+
+def test_a_cluster_that_starts_workers_for_tasks_alone(tmp_path):
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        cluster.adapt(minimum=0, maximum=1, interval="100ms")
+        ours.check_workers(client)
+        assert client.nthreads()
+
+
+def test_what_is_no_executor(client, tmp_path, monkeypatch):
     with pytest.raises(TypeError, match=r"executor must be a dask.distributed.Client .*, found 3"):
         fitted(tmp_path, executor=3)
     with pytest.raises(ValueError, match="store must be a folder that all workers of the executor see, found None"):
         fitted(None, executor=client)
+    monkeypatch.setattr(ours, "_PATIENCE", 0.5)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
         distributed.Client(empty) as other,
-        pytest.raises(ValueError, match="executor must have at least one worker, found none"),
+        pytest.raises(ValueError, match=r"executor must have at least one worker, found none within 0\.5 s"),
     ):
         fitted(tmp_path, executor=other)
     with pytest.raises(ValueError, match="executor must be a running client, found one that is closed"):

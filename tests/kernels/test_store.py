@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from datetime import timedelta
+from stat import S_ISDIR
 
 import numpy as np
 import pytest
@@ -96,6 +97,32 @@ def test_a_write_that_fails_loses_nothing(store, monkeypatch, code):
             store.put("gram", {"samples": 4}, arrays(1))
     assert sorted(p.suffix for p in store.path.iterdir()) == [".h5", ".json"]
     assert store.get("gram", KEY)["block"].tobytes() == arrays()["block"].tobytes()
+
+
+def fail_for_folders(monkeypatch, code):
+    flush = os.fsync
+
+    def flush_files(descriptor):
+        if S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        flush(descriptor)
+
+    monkeypatch.setattr(module.os, "fsync", flush_files)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_folders_that_cannot_be_flushed(tmp_path, monkeypatch, code):
+    """As on some mounts: the file system has no such thing."""
+    fail_for_folders(monkeypatch, code)
+    store = Store(tmp_path / "store")
+    store.put("gram", KEY, arrays())
+    assert store.get("gram", KEY) is not None
+
+
+def test_a_folder_that_fails_to_be_flushed(store, monkeypatch):
+    fail_for_folders(monkeypatch, errno.EIO)
+    with pytest.raises(StoreError, match=r"\.h5 was written, but its folder could not be flushed to disk"):
+        store.put("gram", KEY, arrays())
 
 
 def test_read_only_place(tmp_path, monkeypatch):

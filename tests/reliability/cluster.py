@@ -33,7 +33,7 @@ def main():
     program.use_small_tiles()
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     names = (f"MALLOC_{which}_THRESHOLD_" for which in ("TRIM", "MMAP"))
-    settings = {f"distributed.nanny.pre-spawn-environ.{name}": 2**30 for name in names}
+    settings = {f"distributed.nanny.pre-spawn-environ.{name}": 2**25 for name in names}
     with dask.config.set(settings), LocalCluster(**options) as cluster, Client(cluster) as client:
         client.register_plugin(SmallAndSlow())
         client.wait_for_workers(2, timeout=30)

@@ -1,4 +1,4 @@
-"""What may happen to a run in its own process: it is killed, or loses its power, at any moment of a write.
+"""What may happen to a run: it is killed or loses its power at any moment of a write, its files change or are refused.
 
 The moments of writing one file are in `MOMENTS`.
 """
@@ -10,6 +10,8 @@ import signal
 import time
 from itertools import count
 from pathlib import Path
+
+from stores import refuse
 
 from haarflow.kernels import store as module
 from haarflow.kernels.gram_tiles import GramProblem
@@ -164,6 +166,19 @@ def flip_while_read(store, read, seed):
         return status
 
     os.fstat = flipping
+
+
+def refuse_one(store, name, code, where):
+    """Let the system refuse one file, until another takes its place."""
+    victim, stat = store / name, os.stat
+    inode = stat(victim).st_ino
+    refuse(code, where, lambda path: path == victim and stat(path).st_ino == inode)
+
+
+def refuse_for_a_while(store, code, where, first, times):
+    """Let the system refuse tiles from a certain time on, as often as told."""
+    calls = count(1)
+    refuse(code, where, lambda path: path.name.startswith("gram-") and first <= next(calls) < first + times)
 
 
 def flip(path, draw, start=0):

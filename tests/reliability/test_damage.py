@@ -1,4 +1,6 @@
-"""Bits that flip, and files that end early: found, said, and computed again."""
+"""Bits that flip, files that end early, and files that cannot be read: found, said, and computed again."""
+
+import errno
 
 import numpy as np
 import pytest
@@ -58,3 +60,26 @@ def test_a_file_that_ends_early(zygote, case, store, seed):
     with open(path, "r+b") as file:
         file.truncate(min(length, size - 1))
     check(zygote, case, store, path, "file that ends early")
+
+
+@pytest.mark.parametrize("seed", seeds(60))
+def test_a_file_that_cannot_be_read(zygote, case, store, seed):
+    """Nothing is known of it, so that it stays until the same entry takes its place."""
+    rng = np.random.default_rng([10, seed])
+    case.copy(store)
+    for path in store.glob("spectrum-*"):
+        path.unlink()
+    path = rng.choice(sorted(store.glob("*.h5")))
+    before = {path.name for path in store.iterdir()}
+    refused = {
+        "name": path.name,
+        "code": [errno.EIO, errno.EMFILE, errno.EACCES][seed % 3],
+        "where": str(rng.choice(["look", "open", "read"])),
+    }
+    outcome = zygote.run(store, how=case.how, hooks={"refuse_one": refused})
+    assert judge("file that cannot be read", outcome, case.result, store) == "same"
+    assert outcome.warned
+    assert all(path.name in text and "cannot be read" in text for text in outcome.warned)
+    assert len(outcome.computed) == path.name.startswith("gram")
+    assert before <= {path.name for path in store.iterdir()}
+    assert damages(store) == []

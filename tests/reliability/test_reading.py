@@ -1,5 +1,6 @@
 """Tiles that are read again and again, as by a Krylov space, and are spoiled meanwhile."""
 
+import errno
 import random
 import shutil
 import time
@@ -67,6 +68,26 @@ def test_flipped_while_read(zygote, way, store, seed):
     assert judge("flipped while read", outcome, undisturbed.result, store) == "same"
     assert len(outcome.computed) <= 3
     assert outcome.warned
+
+
+@pytest.mark.parametrize("seed", seeds(40))
+def test_refused_for_a_while(zygote, way, store, seed):
+    """Computed again where it has to be; nothing is removed."""
+    way, undisturbed = way
+    draw = random.Random(seed)
+    refused = {
+        "code": (errno.EIO, errno.EMFILE, errno.EACCES)[seed % 3],
+        "where": draw.choice(["look", "open", "read"]),
+        "first": draw.randrange(3 * len(CORNERS), undisturbed.products * len(CORNERS)),
+        "times": draw.randrange(1, 6),
+    }
+    before = sorted(path.name for path in store.iterdir())
+    outcome = zygote.run(store, hooks={"refuse_for_a_while": refused}, **way)
+    assert judge("refused for a while", outcome, undisturbed.result, store) == "same"
+    assert len(outcome.computed) <= 2
+    assert outcome.warned
+    assert set(before) <= {path.name for path in store.iterdir()}
+    assert damages(store) == []
 
 
 @pytest.mark.parametrize("seed", seeds(30))
