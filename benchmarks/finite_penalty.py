@@ -99,10 +99,12 @@ def main():
     rows = {}
     for factor in args.factors:
         row = _followed(_members(args, rate, factor * critical), parts, x, y, moved, at, norm(saddle))
-        rows[factor] = row | {"expected": (1 - factor) * critical, "rate": row["per_step"] / rate}
+        measured, expected = row["per_step"] / rate, (1 - factor) * critical
+        rows[factor] = row | {"rate": measured, "expected": expected}
+        first, *_, last = row["sizes"]
         print(
-            f"gamma {factor:g} of it: |P A| / |A| {row['sizes'][0]:.1e} to {row['sizes'][-1]:.1e}, rate "
-            f"{rows[factor]['rate']:+.4f}, -(gamma + lambda_min) {rows[factor]['expected']:+.4f}; loss {row['loss']:.4f}",
+            f"gamma {factor:g} of it: |P A| / |A| {first:.1e} to {last:.1e}, rate {measured:+.4f}, "
+            f"-(gamma + lambda_min) {expected:+.4f}; loss {row['loss']:.4f}",
             flush=True,
         )
     taken = time.monotonic() - begun
