@@ -213,7 +213,7 @@ IMAGES, LABELS = np.zeros((4, 28, 28)), np.zeros(4)
         (idx(IMAGES), idx(np.zeros(5)), "found 4 images and 5 labels"),
         (idx(np.zeros((4, 32, 32))), idx(LABELS), r"28 x 28 pixels, found \(32, 32\)"),
         (idx(IMAGES), idx(np.full(4, 10)), r"0 \.\. 9, found 10"),
-        (gzip.compress(idx(IMAGES))[:-9], idx(LABELS), "whole gzip file"),
+        (gzip.compress(idx(IMAGES), mtime=0)[:-9], idx(LABELS), "whole gzip file"),
         (struct.pack(">4I", 0x0803, 2**32 - 1, 2**32 - 1, 2**32 - 1), idx(LABELS), "found 0"),
     ],
 )
