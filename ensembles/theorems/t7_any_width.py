@@ -97,7 +97,7 @@ def _trained(
         _WIDTH,
         members,
         workload.action,
-        learning_rate=30.0,
+        learning_rate=15.0,
         options={"momentum": 0.9},
         initial_support=support,
         seed=workload.seed,

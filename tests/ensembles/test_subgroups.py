@@ -9,6 +9,7 @@ LAYERS = [kernels.Dense(2**0.5, 0.1), kernels.Erf()] * 2
 NETWORK = kernels.Sequential(kernels.Flatten(), *LAYERS, kernels.Dense(1.0, 0.1))
 
 
+@pytest.mark.slow
 def test_rotations_of_the_solids_and_vector_outputs():
     rng = np.random.default_rng(0)
     x, points = rng.standard_normal((2, 4, 2, 3))

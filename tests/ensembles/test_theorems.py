@@ -45,6 +45,7 @@ def test_verdicts_hold_and_controls_fail(name, workload):
     assert verdict.measurement.control > (1e6 if name in EXACT else 10) * verdict.theorem.bound
 
 
+@pytest.mark.slow
 def test_subgroups_up_to_64():
     found = t6_subgroups.measure_subgroups(workloads.plane(6), (*range(2, 17), 24, 32, 48, 63, 64), angles=8)
     assert found.curves["ratio"].max() <= 1

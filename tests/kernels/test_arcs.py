@@ -38,6 +38,7 @@ def points(dtype, smallest):
     return np.concatenate([np.linspace(0, 1, half), np.geomspace(smallest, 1, COUNT - half)]).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arc_at_many_points(dtype):
     # The odd part falls as w^3, which float32 holds down to w = 1e-10.
@@ -98,6 +99,7 @@ def rectified(c):
     return (mpmath.sin(theta) + (mpmath.pi - theta) * c) / (2 * mpmath.pi), (1 - theta / mpmath.pi) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carried", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_relu_dual_at_many_points(dtype, carried):
