@@ -1,6 +1,7 @@
 """The bound on what a finite subgroup leaves broken, for vector outputs in space."""
 
 import numpy as np
+import pytest
 
 import haarflow as hf
 from haarflow import groups, kernels
