@@ -4,26 +4,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from trained import C4, CONV, DATA, HIDDEN, LINEAR, ensemble, f
 
 import haarflow as hf
 from haarflow import groups, kernels, networks
 from haarflow.finite import orbit_floor
 from haarflow.networks import run as room
 from haarflow.networks import training
-
-LINEAR = kernels.Sequential(kernels.Flatten(), kernels.Dense(1.5, 0.5))
-HIDDEN = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense(1.0, 0.1))
-CONV = kernels.Sequential(kernels.Conv(3, "SAME", 2**0.5), kernels.Relu(), kernels.GlobalAvgPool(), kernels.Dense())
-C4 = groups.image_rotations(4)
-DATA = hf.datasets.digits(6)
-
-
-def ensemble(arch=HIDDEN, width=8, members=3, action=C4, **options):
-    return hf.FiniteEnsemble(arch, width, members, action, **{"progress": False, "learning_rate": 5.0, **options})
-
-
-def f(made, steps, x=DATA.x, y=DATA.y):
-    return made.fit(x, y, steps).predict(DATA.x)
 
 
 def by_hand(member, picks, rate, optimizer=None, loss="mean", seed=0):
@@ -220,74 +207,6 @@ class TestStore:
             made.predict(DATA.x)
 
 
-def test_a_rate_that_diverges_is_told_the_largest_stable_one():
-    made = ensemble(learning_rate=1e4)
-    stable = made.largest_stable_rate(DATA.x, DATA.y)
-    with pytest.raises(hf.DivergenceError, match=rf"learning_rate 10000 diverges: .* at step \d+; .* is {stable:.3g}"):
-        f(made, 100)
-
-
-@pytest.mark.parametrize("loss", ["mean", "sum", "cross_entropy"])
-def test_the_largest_stable_rate_is_that_of_the_spectrum(loss):
-    y = hf.one_hot(DATA.labels, 10)
-    made = ensemble(LINEAR, loss=loss, members=1, dtype="float64")
-    stable = made.largest_stable_rate(DATA.x, y)
-    a = np.concatenate([1.5 / 8 * C4.orbit(DATA.x).reshape(24, 64), np.full((24, 1), 0.5)], axis=1)
-    if loss == "cross_entropy":
-        logits = made.fit(DATA.x, y, 0).predict(C4.orbit(DATA.x).reshape(24, 8, 8, 1))[0, 0]
-        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        blocks = np.einsum("na,ab->nab", p, np.eye(10)) - np.einsum("na,nb->nab", p, p)
-        hessian = np.einsum("ni,nj,nab->iajb", a, a, blocks).reshape(650, 650) / 24
-    else:
-        hessian = a.T @ a / (240 if loss == "mean" else 1)
-    assert stable == pytest.approx(2 / np.linalg.eigvalsh(hessian)[-1], rel=0.02)
-    if loss == "mean":
-        f(ensemble(LINEAR, learning_rate=0.97 * stable), 2000)
-        with pytest.raises(hf.DivergenceError):
-            f(ensemble(LINEAR, learning_rate=1.03 * stable), 2000)
-
-
-def test_steps_that_draw_some_of_a_sum_are_stable_up_to_larger_rates():
-    whole = ensemble(loss="sum").largest_stable_rate(DATA.x, DATA.y)
-    drawn = {"loss": "sum", "augmentation": "random"}
-    assert ensemble(**drawn).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(4 * whole, rel=0.02)
-    assert ensemble(**drawn, batch=2).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(12 * whole, rel=0.02)
-    shared = {"loss": "mean", "augmentation": "random", "batch": 2}
-    mean = ensemble().largest_stable_rate(DATA.x, DATA.y)
-    assert ensemble(**shared).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(mean, rel=0.02)
-
-
-def test_a_large_penalty_at_first_is_no_divergence():
-    made = hf.FiniteEnsemble(
-        CONV, 128, 1, C4, learning_rate=0.1, penalty=1.0, progress=False, dtype="float64", initial_support=None
-    )
-    assert np.isfinite(f(made, 5)).all()
-
-
-def test_sorted_and_small_targets_are_no_divergence():
-    y = np.repeat([0.0, 1.0], 3)[:, None]
-    small = kernels.Sequential(kernels.Flatten(), kernels.Dense(), kernels.Relu(), kernels.Dense(1e-3))
-    assert np.isfinite(f(ensemble(small, augmentation="random", batch=2, learning_rate=0.01), 20, y=y)).all()
-
-
-@pytest.mark.parametrize("stacked", [False, True])
-def test_losses_that_end_higher_than_they_began_are_told(stacked, monkeypatch):
-    if stacked:
-        monkeypatch.setattr(training, "on_cpu", lambda: False)
-    stable = ensemble(LINEAR).largest_stable_rate(DATA.x, DATA.y)
-    with pytest.warns(hf.StabilityWarning, match=rf"the loss of 3 members, 0 first, is higher .* is {stable:.3g}"):
-        f(ensemble(LINEAR, learning_rate=1.1 * stable), 20)
-    with pytest.warns(hf.StabilityWarning, match=r"the loss of member 1 is higher at step 20"):
-        f(ensemble(LINEAR, learning_rate=1.1 * stable, members=[1]), 20)
-
-
-def test_a_cross_entropy_that_diverges_is_told():
-    y = hf.one_hot(DATA.labels, 10)
-    stable = ensemble(width=64, loss="cross_entropy").largest_stable_rate(DATA.x, y)
-    with pytest.raises(hf.DivergenceError, match="the largest stable one of plain gradient descent"):
-        f(ensemble(width=64, loss="cross_entropy", learning_rate=100 * stable), 20, y=y)
-
-
 def test_parameters_are_copies():
     made = ensemble().fit(DATA.x, DATA.y, 3)
     before = made.predict(DATA.x)
@@ -376,29 +295,6 @@ def test_training_sets_and_steps_are_checked(tmp_path):
     with pytest.raises(ValueError, match="x_test must hold samples of the training shape"):
         made.predict(DATA.x[:, :4])
     assert made.predict(DATA.x, [2]).shape == (1, 3, 6, 10)
-
-
-@pytest.mark.parametrize("store", [True, False])
-def test_which_steps_are_kept_does_not_hide_a_divergence(tmp_path, store):
-    kept = {"store": tmp_path} if store else {}
-    for steps in (6, range(7), [3, 6]):
-        with pytest.raises(hf.DivergenceError, match="learning_rate 10000 diverges"):
-            f(ensemble(learning_rate=1e4, **kept), steps)
-    with pytest.raises(hf.DivergenceError):
-        f(ensemble(learning_rate=1e30), 1)
-    # Scaled targets and outputs diverge at the same rate.
-    small = kernels.Sequential(*HIDDEN.layers[:-1], kernels.Dense(1e-3, 1e-4))
-    stable = ensemble(small).largest_stable_rate(DATA.x, 1e-3 * DATA.y)
-    with pytest.raises(hf.DivergenceError):
-        f(ensemble(small, learning_rate=1e4 * stable), 10, y=1e-3 * DATA.y)
-
-
-def test_a_penalty_beyond_the_stable_rate_is_told():
-    made = ensemble(penalty=10.0, learning_rate=1.0)
-    stable = made.largest_stable_rate(DATA.x, DATA.y)
-    assert stable == pytest.approx(0.2, rel=0.02)
-    with pytest.raises(hf.DivergenceError, match=rf"is {stable:.3g}$"):
-        f(made, 200)
 
 
 def test_turned_targets_must_be_probabilities_too():

@@ -1,0 +1,100 @@
+"""Rates that are too large: the largest stable one, divergence, losses that end higher than they began."""
+
+import numpy as np
+import pytest
+from trained import C4, CONV, DATA, HIDDEN, LINEAR, ensemble, f
+
+import haarflow as hf
+from haarflow import kernels
+from haarflow.networks import training
+
+
+def test_a_rate_that_diverges_is_told_the_largest_stable_one():
+    made = ensemble(learning_rate=1e4)
+    stable = made.largest_stable_rate(DATA.x, DATA.y)
+    with pytest.raises(hf.DivergenceError, match=rf"learning_rate 10000 diverges: .* at step \d+; .* is {stable:.3g}"):
+        f(made, 100)
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum", "cross_entropy"])
+def test_the_largest_stable_rate_is_that_of_the_spectrum(loss):
+    y = hf.one_hot(DATA.labels, 10)
+    made = ensemble(LINEAR, loss=loss, members=1, dtype="float64")
+    stable = made.largest_stable_rate(DATA.x, y)
+    a = np.concatenate([1.5 / 8 * C4.orbit(DATA.x).reshape(24, 64), np.full((24, 1), 0.5)], axis=1)
+    if loss == "cross_entropy":
+        logits = made.fit(DATA.x, y, 0).predict(C4.orbit(DATA.x).reshape(24, 8, 8, 1))[0, 0]
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        blocks = np.einsum("na,ab->nab", p, np.eye(10)) - np.einsum("na,nb->nab", p, p)
+        hessian = np.einsum("ni,nj,nab->iajb", a, a, blocks).reshape(650, 650) / 24
+    else:
+        hessian = a.T @ a / (240 if loss == "mean" else 1)
+    assert stable == pytest.approx(2 / np.linalg.eigvalsh(hessian)[-1], rel=0.02)
+    if loss == "mean":
+        f(ensemble(LINEAR, learning_rate=0.97 * stable), 2000)
+        with pytest.raises(hf.DivergenceError):
+            f(ensemble(LINEAR, learning_rate=1.03 * stable), 2000)
+
+
+def test_steps_that_draw_some_of_a_sum_are_stable_up_to_larger_rates():
+    whole = ensemble(loss="sum").largest_stable_rate(DATA.x, DATA.y)
+    drawn = {"loss": "sum", "augmentation": "random"}
+    assert ensemble(**drawn).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(4 * whole, rel=0.02)
+    assert ensemble(**drawn, batch=2).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(12 * whole, rel=0.02)
+    shared = {"loss": "mean", "augmentation": "random", "batch": 2}
+    mean = ensemble().largest_stable_rate(DATA.x, DATA.y)
+    assert ensemble(**shared).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(mean, rel=0.02)
+
+
+def test_a_large_penalty_at_first_is_no_divergence():
+    made = hf.FiniteEnsemble(
+        CONV, 128, 1, C4, learning_rate=0.1, penalty=1.0, progress=False, dtype="float64", initial_support=None
+    )
+    assert np.isfinite(f(made, 5)).all()
+
+
+def test_sorted_and_small_targets_are_no_divergence():
+    y = np.repeat([0.0, 1.0], 3)[:, None]
+    small = kernels.Sequential(kernels.Flatten(), kernels.Dense(), kernels.Relu(), kernels.Dense(1e-3))
+    assert np.isfinite(f(ensemble(small, augmentation="random", batch=2, learning_rate=0.01), 20, y=y)).all()
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_losses_that_end_higher_than_they_began_are_told(stacked, monkeypatch):
+    if stacked:
+        monkeypatch.setattr(training, "on_cpu", lambda: False)
+    stable = ensemble(LINEAR).largest_stable_rate(DATA.x, DATA.y)
+    with pytest.warns(hf.StabilityWarning, match=rf"the loss of 3 members, 0 first, is higher .* is {stable:.3g}"):
+        f(ensemble(LINEAR, learning_rate=1.1 * stable), 20)
+    with pytest.warns(hf.StabilityWarning, match=r"the loss of member 1 is higher at step 20"):
+        f(ensemble(LINEAR, learning_rate=1.1 * stable, members=[1]), 20)
+
+
+def test_a_cross_entropy_that_diverges_is_told():
+    y = hf.one_hot(DATA.labels, 10)
+    stable = ensemble(width=64, loss="cross_entropy").largest_stable_rate(DATA.x, y)
+    with pytest.raises(hf.DivergenceError, match="the largest stable one of plain gradient descent"):
+        f(ensemble(width=64, loss="cross_entropy", learning_rate=100 * stable), 20, y=y)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_which_steps_are_kept_does_not_hide_a_divergence(tmp_path, store):
+    kept = {"store": tmp_path} if store else {}
+    for steps in (6, range(7), [3, 6]):
+        with pytest.raises(hf.DivergenceError, match="learning_rate 10000 diverges"):
+            f(ensemble(learning_rate=1e4, **kept), steps)
+    with pytest.raises(hf.DivergenceError):
+        f(ensemble(learning_rate=1e30), 1)
+    # Scaled targets and outputs diverge at the same rate.
+    small = kernels.Sequential(*HIDDEN.layers[:-1], kernels.Dense(1e-3, 1e-4))
+    stable = ensemble(small).largest_stable_rate(DATA.x, 1e-3 * DATA.y)
+    with pytest.raises(hf.DivergenceError):
+        f(ensemble(small, learning_rate=1e4 * stable), 10, y=1e-3 * DATA.y)
+
+
+def test_a_penalty_beyond_the_stable_rate_is_told():
+    made = ensemble(penalty=10.0, learning_rate=1.0)
+    stable = made.largest_stable_rate(DATA.x, DATA.y)
+    assert stable == pytest.approx(0.2, rel=0.02)
+    with pytest.raises(hf.DivergenceError, match=rf"is {stable:.3g}$"):
+        f(made, 200)
