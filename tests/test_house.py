@@ -5,6 +5,7 @@ import configparser
 from pathlib import Path
 
 import pytest
+from slow_cases import SLOW_CASES
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
@@ -62,3 +63,10 @@ def test_nothing_shadows_the_package():
 
 def test_files_stay_short():
     assert not [p for p in SOURCES if len(p.read_text(encoding="utf-8").splitlines()) > 400]
+
+
+@pytest.mark.parametrize("test", SLOW_CASES)
+def test_slow_cases_are_of_tests_that_exist(test):
+    path, name = test.split("::")
+    tree = ast.parse((Path(__file__).parent / path).read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -353,6 +353,7 @@ def test_an_nngp_that_does_not_hold_what_it_should(tmp_path, kind, how):
         assert run(tmp_path / "store").tobytes() == result.tobytes()
 
 
+@pytest.mark.slow
 def test_a_new_process_gives_the_same_bits(tmp_path):
     first, second = from_two_processes("test_covariance", tmp_path / "store")
     assert first == second

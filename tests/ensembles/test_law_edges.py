@@ -86,7 +86,7 @@ def test_missing_degrees_are_said():
 
 
 def test_a_zero_point_has_no_variance_and_no_truncation():
-    group = groups.so2(32)
+    group = groups.so2(8)
     x = np.random.default_rng(0).standard_normal((3, 2, 2))
     action = groups.matrix_action(group)
     ensemble = hf.DeepEnsemble(dense(kernels.Erf, 0.0), action=action).fit(x, x[:, 0])

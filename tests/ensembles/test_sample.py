@@ -173,6 +173,7 @@ sys.stdout.buffer.write(fitted.sample(t.np.concatenate([x_test, x, images]), t.T
 """
 
 
+@pytest.mark.slow
 def test_threads_change_rounding_only():
     """With 200 points the root is of a matrix whose spectrum falls below rounding, on several threads or one."""
     members = []

@@ -34,6 +34,7 @@ def test_rotations_of_the_solids_and_vector_outputs():
     assert reached[1] < reached[0]  # more elements, less broken
 
 
+@pytest.mark.slow
 def test_an_ensemble_that_was_not_augmented_breaks_the_bound():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((6, 2, 3))
