@@ -11,8 +11,8 @@ zero less the law's over initialisations exactly, so that they are taken away as
 
 Less both, a member's deviation from the law's mean is of the order 1 / width. From covariance and orbit MSE only g's is
 taken away (with d, E gd' would count, which is of the order 1 / width itself), which leaves noise of the order
-width^-1/2. So biases of the order 1 / width are seen under noise that would hide them otherwise. Slopes in M are of
-plain members, without control variates.
+width^-1/2; the covariance is around the members' own mean, known from f - g - d. So biases of the order 1 / width are
+seen under noise that would hide them otherwise. Slopes in M are of plain members, without control variates.
 
     python benchmarks/finite_agreement.py --json finite_agreement.json --figure finite_agreement.png
 """
@@ -38,15 +38,21 @@ def by_width(task, widths, members, seed):
         f, g, d = trained(task, width, members, seed)
         b = f - g - d
         left["mean"].append(b @ b.T)
-        # Of ff' - gg', without writing these matrices down.
-        crossed = np.square(f @ g.T)
-        left["covariance"].append(np.square(f @ f.T) + np.square(g @ g.T) - crossed - crossed.T)
+        left["covariance"].append(_covariances(f, g, b.mean(axis=0)))
         excess = _orbit_mse(task, f) - _orbit_mse(task, g)
         left["orbit MSE"].append(np.outer(excess, excess))
         own = np.einsum("md,de,me->m", g, covariance, g)
         held.append(standard_errors(np.square(g @ g.T) - own - own[:, None] + np.square(covariance).sum()))
         print(f"{task.name}: width {width}, {members} members", flush=True)
     return left, held
+
+
+def _covariances(f, g, bias):
+    """Return inner products of the members' f f' - g g' - bias bias', without writing these matrices down."""
+    crossed = np.square(f @ g.T)
+    of_bias = np.square(f @ bias) - np.square(g @ bias)
+    squares = np.square(f @ f.T) + np.square(g @ g.T) - crossed - crossed.T
+    return squares - of_bias - of_bias[:, None] + (bias @ bias) ** 2
 
 
 def _orbit_mse(task, f):
@@ -90,6 +96,8 @@ def main():
     parser.add_argument("--json", help="where results are written")
     parser.add_argument("--figure", help="where the figure is written")
     args = parser.parse_args()
+    if args.ensembles < 2:
+        parser.error(f"--ensembles must be at least 2 for an interval, found {args.ensembles}")
     results = {}
     for name in args.only:
         start, task = time.monotonic(), TASKS[name](seed=args.seed)
@@ -112,6 +120,7 @@ def measured(task, args):
             "left": [norm(P) / scale for P in several],
             "standard_errors": [standard_errors(P) for P in several],
             "slope": slope_of_norms(args.widths, several),
+            "fitted": f"{sum(norm(P) > 0 for P in several)} of {len(several)} widths seen",
         }
         for (quantity, several), scale in zip(left.items(), scales, strict=True)
     }
@@ -121,6 +130,7 @@ def measured(task, args):
             "found": np.sqrt(square.mean(axis=0)).tolist(),
             "expected": np.sqrt(wanted).tolist(),
             "slope": slope_over_runs(sizes, square),
+            "fitted": f"{args.ensembles} ensembles",
         }
     return found | {"name": task.name, "sizes": sizes.tolist(), "control_variate_standard_errors": held}
 
@@ -146,7 +156,7 @@ def _row(values, form):
 
 def _slope(over, part):
     found, low, high = part["slope"]
-    return f"slope in {over} {found:.3f}, 95 % interval {low:.3f} .. {high:.3f}"
+    return f"slope in {over} {found:.3f}, 95 % interval {low:.3f} .. {high:.3f} ({part['fitted']})"
 
 
 def draw(args, results):

@@ -13,11 +13,14 @@ from claims.writing import Experiment, Table, number
 from matplotlib.figure import Figure
 
 import haarflow as hf
+from finite.rates import slope_over_runs
 from haarflow import groups, kernels, measures
+from haarflow.finite import orbit_floor
 
 # Of initial outputs, 1 for weights of variance 1: networks of these widths then stay close to their linearisation. The
 # paper's spread would take 0.004 (docs/claims.md), where networks learn features and leave their law.
 SCALE = 0.2
+RUNS = 5
 COLOURS = {512: "#009E73", 1024: "#E69F00", 2048: "#0072B2"}
 
 
@@ -62,7 +65,7 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
     kinds = {kind: slice(i * m, i * m + len(each)) for i, (kind, each) in enumerate(inputs.items())}
     losses = ", ".join(f"{100 * each:.1f} %" for each in loss)
     numbers = {"learning_rate": rate, "steps": steps, "loss_of_mean": loss, "widths": widths, "members": members}
-    relative, agreement, spreads = {}, [], {}
+    relative, agreement, falls, spreads = {}, [], [], {}
     for width, count in zip(widths, members, strict=True):
         ensemble = hf.FiniteEnsemble(arch, width, count, action, output, learning_rate=rate, seed=seed)
         f = ensemble.fit(x, y, list(steps)).predict(flat).astype(float).reshape(len(steps), count, 4, -1, 25)
@@ -71,12 +74,17 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
             part, expected = f[i][:, :, place], covariances[i][:, place, :, place]
             several = {M: _relative(part, M, subsets, seed) for M in sizes}
             relative[kind, width] = several  # the last steps' remain
-            numbers[f"relative_orbit_std/{kind}/{width}/{step}"] = [np.median(v) for v in several.values()]
+            numbers[f"relative_orbit_std/{kind}/{width}/{step}"] = list(several.values())
             of_mean, of_members = _of_mean(part.sum(axis=-1), expected), _spread(part.sum(axis=-1), expected)
             numbers[f"orbit_std_of_mean_over_law/{kind}/{width}/{step}"] = of_mean
             numbers[f"variance_over_law/{kind}/{width}/{step}"] = spreads[kind, width, step] = of_members
             agreement.append([kind, str(step), str(width), *_beside_one(*of_mean), *_beside_one(*of_members)])
-            agreement[-1].append(f"{_slope(part.sum(axis=-1), sizes, subsets, seed):.2f}")
+            slope, low, high = _slope(part.sum(axis=-1))
+            floor = orbit_floor(part.sum(axis=-1, keepdims=True).swapaxes(0, 1))
+            numbers[f"slope_in_members/{kind}/{width}/{step}"] = slope, low, high
+            numbers[f"floor_standard_errors/{kind}/{width}/{step}"] = floor.standard_errors
+            falls.append([kind, str(step), str(width), f"{slope:.3f} ({low:.3f} .. {high:.3f})"])
+            falls[-1].append(f"{floor.standard_errors:+.1f}")
         difference = np.linalg.norm(f[-1, :100].mean(axis=0) - mean, axis=-1) / np.linalg.norm(mean, axis=-1)
         numbers[f"difference_to_law_of_100/{width}"] = [np.median(difference[:, p]) for p in kinds.values()]
     return Experiment(
@@ -89,12 +97,16 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
             f"start after {', '.join(map(str, steps))} steps). The paper's lattice, activation, scale, rate and steps "
             f"are not known to us: stand-ins. The first layer's scale is {SCALE}; about 0.004 would give members the "
             "paper's spread, and take them far from their law.",
-            f"Means of M members are means of {subsets} random choices of M out of all that were trained, the metric "
-            f"averaged over {m} orbits, the median over choices. Choices of all members are one.",
+            f"Means of M members are means of {subsets} random choices of M out of all that were trained; choices of "
+            f"all members are one. The metric averaged over {m} orbits, the median over choices; in brackets its "
+            "median over orbits: the average is that of the few orbits whose mean energy is near 0, and falls slowly.",
             "Beside the law, Σ_t of the infinitely wide ensemble after the same steps. Mean of all M: root mean square "
             "over orbits of the deviations of its total energy, over what Σ_t / M says; the standard error is Σ_t's "
             "own. Members: the variance over members of these deviations, over that of Σ_t, with the standard error "
             "over members: M times as many numbers, so that it sees what is of the order 1/width in the variance.",
+            f"Slope in M: of the root mean square of these deviations, for disjoint means of M = 1, 2, 4 ... in {RUNS} "
+            "shares of the members. Floor: what infinitely many would leave, from products of different members; its "
+            "square over its standard error.",
             "Extrapolated: the parabola in 1/width through the three variances, at 0.",
         ],
         [
@@ -102,8 +114,13 @@ def ising(n=128, m=64, widths=(512, 1024, 2048), members=(316, 100, 100), steps=
             Table(
                 "Total energy's deviations on the orbit, over their law",
                 ["inputs", "steps", "width", "mean of all M: std / law", "s.e. off", "members: variance / law",
-                 "s.e. off", "slope of the orbit std in M"],
+                 "s.e. off"],
                 agreement,
+            ),
+            Table(
+                "How the orbit std of the mean of M falls",
+                ["inputs", "steps", "width", "slope in M, 95 %", "floor², s.e."],
+                falls,
             ),
             Table(
                 "Members' variance over its law, extrapolated to infinite width",
@@ -166,25 +183,24 @@ def _beside_one(ratio, error):
 
 
 def _relative(f, M, subsets, seed):
-    """Return the relative orbit std, averaged over orbits, of means of random choices of M members: [subsets]."""
+    """Return mean and median over orbits of the relative orbit std of means of M members, median over choices."""
     rng = np.random.default_rng([seed, M])
     count = 1 if len(f) == M else subsets
     means = [f[rng.choice(len(f), M, replace=False)].mean(axis=0) for _ in range(count)]
-    return np.array([measures.relative_orbit_std(each).mean() for each in means])
+    orbits = np.array([measures.relative_orbit_std(each) for each in means])
+    return np.median(orbits.mean(axis=1)), np.median(orbits)
 
 
-def _slope(energy, sizes, subsets, seed):
-    """Return the slope in M of the orbit std of means of M members, root mean square over choices and orbits."""
-    several = [M for M in sizes if M > 1]
-    if len(several) < 2:
-        return np.nan
-    squares = []
-    for M in several:
-        rng = np.random.default_rng([seed, M])
-        count = 1 if len(energy) == M else subsets
-        means = np.stack([energy[rng.choice(len(energy), M, replace=False)].mean(axis=0) for _ in range(count)])
-        squares.append(np.square(means - means.mean(axis=1, keepdims=True)).mean())
-    return np.polyfit(np.log(several), np.log(squares), 1)[0] / 2
+def _slope(energy):
+    """Return the slope in M of the orbit std of disjoint means of M members, energies [P, |G|, p]; 95 % interval."""
+    share = len(energy) // RUNS
+    sizes = 2 ** np.arange(int(np.log2(share)) + 1)
+    squares = np.empty((RUNS, len(sizes)))
+    for run, i in product(range(RUNS), range(len(sizes))):
+        own = energy[run * share : (run + 1) * share]
+        means = own[: share // sizes[i] * sizes[i]].reshape(-1, sizes[i], *own.shape[1:]).mean(axis=1)
+        squares[run, i] = np.square(means - means.mean(axis=1, keepdims=True)).mean()
+    return slope_over_runs(sizes, squares)
 
 
 def _table(relative, widths, steps):
@@ -198,7 +214,7 @@ def _table(relative, widths, steps):
                 place = 5 if M == 1 else {M: i for i, M in enumerate(paper.ISING_MEMBERS)}.get(M)
                 theirs = paper.ISING[kind].get(width) if place is not None else None
                 row += [
-                    "" if found is None else number(np.median(found)),
+                    "" if found is None else f"{number(found[0])} ({number(found[1])})",
                     "" if theirs is None else number(theirs[place]),
                 ]
             rows.append(row)
@@ -212,7 +228,7 @@ def _draw(relative, widths, path):
     for ax, kind in zip(figure.subplots(1, len(kinds)), kinds, strict=True):
         for width in widths:
             sizes = np.array(list(relative[kind, width]))
-            values = np.array([np.median(v) for v in relative[kind, width].values()])
+            values = np.array([median for _, median in relative[kind, width].values()])
             colour = COLOURS.get(width, "#555555")
             ax.plot(sizes, values, "o-", color=colour, label=f"trained, width {width}")
             if width in paper.ISING[kind]:
@@ -220,6 +236,6 @@ def _draw(relative, widths, path):
                 ax.plot([1, *paper.ISING_MEMBERS], [row[5], *row[:5]], "x", color=colour, label=f"paper, {width}")
         ax.plot(sizes, values[0] / np.sqrt(sizes), ":", color="#555555", label=r"$M^{-1/2}$")
         ax.set(xscale="log", yscale="log", title=kind, xlabel="members M")
-    figure.axes[0].set_ylabel("relative orbit std of the mean")
+    figure.axes[0].set_ylabel("relative orbit std of the mean, median over orbits")
     figure.axes[0].legend(fontsize="x-small")
     figure.savefig(path, dpi=150)

@@ -33,7 +33,7 @@ def slope_of_norms(x, several):
     x : sequence
         Such as widths.
     several : sequence of arrays [M, M]
-        Inner products for each, of members drawn independently.
+        Inner products for each. Members of several widths may share their seeds: their noise is hardly correlated.
 
     Returns
     -------

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def check_json(path: Path) -> None:
 
 
 def write_json(path: str | Path | None, results: dict[str, Any]) -> None:
-    """Write results with the machine they were measured on; nothing where path is None."""
+    """Write results with the machine they were measured on, null where they are not finite; nothing without a path."""
     if path is not None:
-        Path(path).write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n", encoding="utf-8")
+        written = json.dumps(_plain({"machine": machine(), **results}), indent=2, allow_nan=False)
+        Path(path).write_text(written + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,5 +1,6 @@
 """FiniteEnsemble: many networks of finite width, trained with augmentation."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +17,7 @@ from haarflow.networks.penalty import critical_penalty
 from haarflow.networks.run import Run
 from haarflow.networks.settings import Settings, as_members, as_support
 from haarflow.networks.setup import prepare
-from haarflow.networks.stability import largest_stable_rate
+from haarflow.networks.stability import StabilityWarning, largest_stable_rate
 from haarflow.networks.training import State
 from haarflow.progress import progress_bar
 
@@ -173,7 +174,7 @@ class FiniteEnsemble:
         Warns
         -----
         StabilityWarning
-            Where the loss of members is higher at the last step than at the first.
+            Where a member's loss at the last step is above what it and that of outputs 0 were at first.
 
         Notes
         -----
@@ -320,8 +321,10 @@ class FiniteEnsemble:
             check_room("members, without store= to keep them in,", shape, "[steps, members, parameters]")
         run = Run(setup, self.members, self._chunk, self._store)
         with progress_bar(self._progress) as progress:
-            self._kept = run(asked, save_every, progress, train)
+            self._kept, risen = run(asked, save_every, progress, train)
         self.steps, self._latest = tuple(asked), run
+        if risen:  # last: where warnings are errors, the members are there
+            warnings.warn(run.too_high(risen, asked[-1]), StabilityWarning, stacklevel=3)
         return self
 
     def _states(self, run: Run, first: int, members: list[int], step: int) -> list[State]:

@@ -161,10 +161,14 @@ def check_parameters(network: Network, parameters: Any, name: str) -> None:
     ValueError
         Naming the argument.
     """
-    wanted, found = (jax.tree.map(np.shape, each) for each in (initial_parameters(network, 0, 0), parameters))
+    wanted = tuple(
+        {"weights": place.shape} | ({"bias": (place.outputs,)} if place.layer.b_std > 0 else {})
+        for place in network.places
+    )
+    found = jax.tree.map(np.shape, parameters)
     if found != wanted:
         raise ValueError(
-            f"{name} must be the parameters of one member, a tuple of arrays of shapes {wanted}, found {found}"
+            f"{name} must be the parameters of one member, a tuple of dicts of shapes {wanted}, found {found}"
         )
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(parameters)):
         raise ValueError(f"{name} must be finite, found NaN or inf")

@@ -1,6 +1,5 @@
 """One run: members, a chunk at a time, brought from the latest step that is kept to each step asked for."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,8 +7,8 @@ from haarflow.kernels import Store
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.networks.checkpoints import Checkpoints
 from haarflow.networks.setup import Setup
-from haarflow.networks.stability import DivergenceError, StabilityWarning, largest_stable_rate
-from haarflow.networks.training import State, advance
+from haarflow.networks.stability import DivergenceError, largest_stable_rate
+from haarflow.networks.training import State, advance, has_risen
 from haarflow.progress import Counter
 
 __all__ = ["Run"]
@@ -38,7 +37,7 @@ class Run:
 
     def __call__(
         self, steps: Sequence[int], save_every: int | None, progress: Progress | None, train: bool = True
-    ) -> dict[tuple[int, int], list[State]]:
+    ) -> tuple[dict[tuple[int, int], list[State]], list[int]]:
         """Bring all members to some steps.
 
         Parameters
@@ -56,6 +55,8 @@ class Run:
         -------
         dict
             (first member of a chunk, step) to its members without their optimizers; empty with a store.
+        list of int
+            Members whose loss has risen by the last step (`has_risen`).
 
         Raises
         ------
@@ -65,7 +66,7 @@ class Run:
         before = self.checkpoints.steps() if self.checkpoints is not None and train else {}
         report = Counter(progress, "training", len(self.members) * steps[-1])
         found: dict[tuple[int, int], list[State]] = {}
-        higher: list[int] = []
+        risen: list[int] = []
         for first, members in self.chunks():
             states: list[State] | None = None
             taken = 0
@@ -78,10 +79,17 @@ class Run:
                 states, taken = kept, target
                 if self.store is None:
                     found[first, target] = [replace(state, optimizer=None) for state in states]
-            higher += [m for m, state in zip(members, states or (), strict=True) if state.loss > self._first(state)]
-        if higher:
-            warnings.warn(self._too_high(higher, steps[-1]), StabilityWarning, stacklevel=4)
-        return found
+            ends = zip(members, states or (), strict=True)
+            risen += [member for member, state in ends if has_risen(self.setup.recipe, self.setup.data, state)]
+        return found, risen
+
+    def too_high(self, members: list[int], step: int) -> str:
+        """Say that the rate may be too large, since the loss of members has risen."""
+        several = f"member {members[0]}" if len(members) == 1 else f"{len(members)} members, {members[0]} first,"
+        return (
+            f"learning_rate {self.setup.recipe.learning_rate:g} may be too large: the loss of {several} is at step "
+            f"{step} above what it and that of outputs 0 were at first; {self._stable(members[0])}"
+        )
 
     @property
     def checkpoints(self) -> Checkpoints | None:
@@ -148,19 +156,9 @@ class Run:
                 )
         return states
 
-    def _first(self, state: State) -> float:
-        return state.limit / self.setup.recipe.growth
-
     def _stable(self, member: int) -> str:
         stable = largest_stable_rate(self.setup.recipe, self.setup.data, self.setup.begin(member).parameters)
         return (
             "at its initial parameters the largest stable one of plain gradient descent, 2 / lambda_max of its NTK in "
             f"this loss's clock, is {stable:.3g}"
-        )
-
-    def _too_high(self, members: list[int], step: int) -> str:
-        several = f"member {members[0]}" if len(members) == 1 else f"{len(members)} members, {members[0]} first,"
-        return (
-            f"learning_rate {self.setup.recipe.learning_rate:g} may be too large: the loss of {several} is higher at "
-            f"step {step} than it was at first, and so is the network's that says 0; {self._stable(members[0])}"
         )

@@ -25,7 +25,7 @@ class DivergenceError(RuntimeError):
 
 
 class StabilityWarning(UserWarning):
-    """The loss of members is higher at the end of their training than at its beginning."""
+    """A member's loss ends above what it and that of outputs 0 were at first."""
 
 
 def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:

@@ -108,39 +108,56 @@ class State:
         A loss above which it has diverged.
     diverged : int or None
         The step behind which its loss was no longer finite, or had grown beyond all measure.
-    loss : float
-        Of the last step; NaN before the first.
     """
 
     parameters: Any
     optimizer: Any
     limit: float
     diverged: int | None = None
-    loss: float = np.nan
 
 
 def begin(recipe: Recipe, data: Data | None, parameters: Any) -> State:
     """Return a member before its first step; without data, for the shapes of its arrays alone."""
     with precision(recipe.dtype):
         memory = jax.tree.map(to_numpy, recipe.transformation().init(parameters))
-        if data is None:
-            return State(parameters, memory, np.inf)
-        x, y = (part.reshape(-1, *part.shape[2:]) for part in (data.x, data.y))
-        parts = jax.tree.map(jnp.asarray, data.parts)
-        # As many samples at a time as a step has, from all over the set, which may be sorted.
-        size = data.schedule.size
-        slices = max(1, min(len(x) // size, _FIRST // size))
-        chosen = np.linspace(0, len(x) - 1, slices * size).round().astype(int).reshape(size, slices).T
-        found = [_begin(recipe, parts, parameters, jnp.asarray(x[i]), jnp.asarray(y[i])) for i in chosen]
-        return State(parameters, memory, recipe.growth * float(np.mean([float(each) for each in found])))
-
-
-def _first_losses(recipe: Recipe, parts: Parts, parameters: Any, x: Any, y: Any) -> Any:
+    if data is None:
+        return State(parameters, memory, np.inf)
     # That of outputs 0 besides, since outputs may happen to begin at their targets.
-    return training_loss(recipe, parts, parameters, x, y) + LOSSES[recipe.loss](jnp.zeros_like(y), y)
+    return State(parameters, memory, recipe.growth * sum(losses(recipe, data, parameters)))
 
 
-_begin = compiled(_first_losses)
+def has_risen(recipe: Recipe, data: Data, state: State) -> bool:
+    """Whether a member's loss is above what it and that of outputs 0 were at first."""
+    return losses(recipe, data, state.parameters)[0] > state.limit / recipe.growth
+
+
+def losses(recipe: Recipe, data: Data, parameters: Any) -> tuple[float, float]:
+    """Return the loss of a member and that of outputs 0, mean over batches from all over the augmented set."""
+    x, y = (part.reshape(-1, *part.shape[2:]) for part in (data.x, data.y))
+    # As many samples at a time as a step has; the set may be sorted.
+    size = data.schedule.size
+    slices = max(1, min(len(x) // size, _FIRST // size))
+    shape = (slices, size)
+    if slices * size == len(x):
+        x, y = (part.reshape(size, slices, *part.shape[1:]).swapaxes(0, 1) for part in (x, y))
+    else:
+        chosen = np.linspace(0, len(x) - 1, slices * size).round().astype(int).reshape(shape[::-1]).T
+        x, y = x[chosen], y[chosen]
+    with precision(recipe.dtype):
+        parts = jax.tree.map(jnp.asarray, data.parts)
+        own, of_zero = _losses(recipe, parts, parameters, jnp.asarray(x), jnp.asarray(y))
+        return float(own), float(of_zero)
+
+
+def _mean_losses(recipe: Recipe, parts: Parts, parameters: Any, x: Any, y: Any) -> Any:
+    def both(batch: Any) -> Any:
+        x, y = batch
+        return training_loss(recipe, parts, parameters, x, y), LOSSES[recipe.loss](jnp.zeros_like(y), y)
+
+    return jax.tree.map(jnp.mean, lax.map(both, (x, y)))
+
+
+_losses = compiled(_mean_losses)
 
 
 def training_loss(recipe: Recipe, parts: Parts, parameters: Any, x: Any, y: Any) -> Any:
@@ -192,7 +209,7 @@ def advance(
 
     def work(job: tuple[int, State]) -> State:
         member, state = job
-        parameters, memory, last = state.parameters, state.optimizer, state.loss
+        parameters, memory = state.parameters, state.optimizer
         for first, several in _segments(recipe, data.schedule, start, steps):
             picks = _picks(data.schedule, seed, [member], first, several, _segment(recipe, data.schedule))
             with one_thread(), precision(recipe.dtype):
@@ -200,11 +217,10 @@ def advance(
                     recipe, (parameters, memory), arrays, None if picks is None else picks[0], several, state.limit
                 )
                 taken, parameters, memory, loss = jax.tree.map(to_numpy, found)
-            last = float(loss)
-            if taken < several or not last <= state.limit < np.inf:
-                return State(parameters, memory, state.limit, first + int(taken), last)
+            if taken < several or not loss <= state.limit < np.inf:
+                return State(parameters, memory, state.limit, first + int(taken))
             report(several)
-        return State(parameters, memory, state.limit, loss=last)
+        return State(parameters, memory, state.limit)
 
     return list(in_threads(work, zip(members, states, strict=True)))
 
@@ -224,13 +240,12 @@ def _stacked(
     stacked = jax.tree.map(lambda *each: np.stack(each), *[(s.parameters, s.optimizer) for s in states])
     limits = np.array([state.limit for state in states])
     diverged: list[int | None] = [None] * len(states)
-    losses = np.array([state.loss for state in states])
     for first, several in _segments(recipe, schedule, start, steps):
         picks = _picks(schedule, seed, members, first, several, _segment(recipe, schedule))
         with precision(recipe.dtype):
             found = _many(recipe, stacked, arrays, picks, several, limits.astype(recipe.dtype))
-            taken, *stacked, losses = jax.tree.map(to_numpy, found)
-        for i in np.flatnonzero((taken < several) | ~(losses <= limits) | ~np.isfinite(limits)):
+            taken, *stacked, last = jax.tree.map(to_numpy, found)
+        for i in np.flatnonzero((taken < several) | ~(last <= limits) | ~np.isfinite(limits)):
             diverged[i] = first + int(taken[i])
         if any(step is not None for step in diverged):
             break
@@ -238,8 +253,8 @@ def _stacked(
         stacked = tuple(stacked)
     states_of = [jax.tree.map(lambda each, i=i: each[i], tuple(stacked)) for i in range(len(states))]
     return [
-        State(p, memory, state.limit, step, float(loss))
-        for (p, memory), state, step, loss in zip(states_of, states, diverged, losses, strict=True)
+        State(p, memory, state.limit, step)
+        for (p, memory), state, step in zip(states_of, states, diverged, strict=True)
     ]
 
 

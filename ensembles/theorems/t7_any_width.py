@@ -76,7 +76,8 @@ def any_width(workload: Workload) -> Measurement:
         curves[f"{name}_commutator"] = np.array([max(space.commutator for space in spaces)])
     labels = {"symmetric": "symmetric", "initial": "asymmetric, symmetric at first", "asymmetric": "asymmetric"}
     told = [
-        f"{label}: commutator {curves[f'{name}_commutator'][0]:.2g}, floor {floors[name].relative:.1%}"
+        f"{label}: commutator {curves[f'{name}_commutator'][0]:.2g}, floor {floors[name].relative:.1%} "
+        f"({floors[name].standard_errors:+.1f} s.e.)"
         for name, label in labels.items()
     ]
     return Measurement(

@@ -1,5 +1,7 @@
 """Rates that are too large: the largest stable one, divergence, losses that end higher than they began."""
 
+import warnings
+
 import numpy as np
 import pytest
 from trained import C4, CONV, DATA, HIDDEN, LINEAR, ensemble, f
@@ -64,10 +66,34 @@ def test_losses_that_end_higher_than_they_began_are_told(stacked, monkeypatch):
     if stacked:
         monkeypatch.setattr(training, "on_cpu", lambda: False)
     stable = ensemble(LINEAR).largest_stable_rate(DATA.x, DATA.y)
-    with pytest.warns(hf.StabilityWarning, match=rf"the loss of 3 members, 0 first, is higher .* is {stable:.3g}"):
+    with pytest.warns(hf.StabilityWarning, match=rf"the loss of 3 members, 0 first, is at .* is {stable:.3g}"):
         f(ensemble(LINEAR, learning_rate=1.1 * stable), 20)
-    with pytest.warns(hf.StabilityWarning, match=r"the loss of member 1 is higher at step 20"):
+    with pytest.warns(hf.StabilityWarning, match=r"the loss of member 1 is at step 20 above"):
         f(ensemble(LINEAR, learning_rate=1.1 * stable, members=[1]), 20)
+
+
+def test_kept_members_whose_loss_has_risen_are_told_again(tmp_path):
+    rate = 1.1 * ensemble(LINEAR).largest_stable_rate(DATA.x, DATA.y)
+    made = ensemble(LINEAR, learning_rate=rate, store=tmp_path)
+    for bring in (made.fit, made.fit, made.load):
+        with pytest.warns(hf.StabilityWarning, match="the loss of 3 members"):
+            bring(DATA.x, DATA.y, 20)
+
+
+def test_where_warnings_are_errors_members_are_there():
+    made = ensemble(LINEAR)
+    made = ensemble(LINEAR, learning_rate=1.1 * made.largest_stable_rate(DATA.x, DATA.y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(hf.StabilityWarning):
+            made.fit(DATA.x, DATA.y, 20)
+    assert np.isfinite(made.predict(DATA.x)).all()
+
+
+def test_a_batch_of_bad_luck_is_no_rising_loss():
+    y = np.random.default_rng(0).standard_normal((len(DATA.x), 1))
+    stable = ensemble(LINEAR).largest_stable_rate(DATA.x, y)
+    f(ensemble(LINEAR, members=32, batch=1, learning_rate=stable / 100), 50, y=y)  # warnings are errors
 
 
 def test_a_cross_entropy_that_diverges_is_told():

@@ -181,7 +181,8 @@ def _groups(parent: h5py.Group) -> Iterator[h5py.Group]:
 
 
 def _read_row(group: h5py.Group) -> Row:
-    found: dict[str, Any] = {name: str(group.attrs.get(name, "")) for name in _TEXT}
+    found: dict[str, Any] = {name: str(group.attrs[name]) for name in _TEXT if name != "note"}
+    found["note"] = str(group.attrs.get("note", ""))  # of files written before there were any
     found |= {name: float(group.attrs[name]) for name in _NUMBERS}
     return Row(
         **found,
