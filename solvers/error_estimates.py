@@ -18,6 +18,9 @@ _EPS = float(np.finfo(float).eps)
 # numbers of outputs and all stages of growing this is the least that is not a tenth too low (docs/krylov.md).
 WORST, _MOST = 0.6, 1000.0
 
+# Rounding of basis vectors that is worth a look.
+_SHOWN = 1e-13
+
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
@@ -135,6 +138,7 @@ class Ritz:
             growing = largest * self._galerkin(unit, square, unresolved) / norm
             growing = 3 * growing / (1 + growing / 2) + self._unknown(filter, times, rate, ridge, phi) / norm
             rounding = 2 * largest * self._floor(square, labels, ridge) / norm + 10 * _EPS + self._drift
+            rounding = rounding + self._basis_rounding(unit) / norm
         return Estimate(np.where(exact, 0.0, growing), np.where(exact, 0.0, rounding))
 
     @cached_property
@@ -189,6 +193,25 @@ class Ritz:
         # Between two unresolved modes there is none: the rule sets their values to the same.
         pairs = sound * carried + np.maximum(reached - sound, 0.0) * soundly
         return self._noise * np.sqrt(np.sum(pairs, axis=0))
+
+    @cached_property
+    def _weak(self) -> list[tuple[slice, np.ndarray]]:
+        """Blocks with directions that the product's rounding shows, and that rounding in the basis of the block."""
+        found = []
+        for stop, after, column in zip(self._sizes[1:-1], self._sizes[2:], self.space.columns[:-1], strict=True):
+            # V_{j+1} is what is left of A V_j, times the inverse of its size.
+            rounding = _EPS * np.linalg.norm(column, 2) * np.linalg.pinv(column[stop:])
+            if np.linalg.norm(rounding, 2) > _SHOWN:
+                found.append((slice(int(stop), int(after)), rounding))
+        return found
+
+    def _basis_rounding(self, unit: np.ndarray) -> np.ndarray:
+        """What the rounding of weak directions of the basis is in the solution, [T]."""
+        labels, total = self._labels / self._label_norm, np.zeros(len(unit))
+        for block, rounding in self._weak:
+            carried = rounding @ self.vectors[block]  # [b, d]
+            total += [np.sum(_squares((carried * row) @ labels)) for row in unit]
+        return np.sqrt(total)
 
     def _unknown(self, filter: Filter, times: np.ndarray, rate: float, ridge: float, phi: np.ndarray) -> np.ndarray:
         """What following unresolved modes as if their values were 0 changes, where they are more than rounding."""
