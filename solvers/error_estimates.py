@@ -18,7 +18,7 @@ _EPS = float(np.finfo(float).eps)
 # numbers of outputs and all stages of growing this is the least that is not a tenth too low (docs/krylov.md).
 WORST, _MOST = 0.6, 1000.0
 
-# Rounding of basis vectors that is worth a look.
+# Blocks whose directions are known better than this add nothing to the estimate that other rounding does not.
 _SHOWN = 1e-13
 
 
@@ -125,7 +125,8 @@ class Ritz:
         Where V_{m+1} lies is not known. The likely answer: where the last blocks lie on the Ritz values. The
         worst: on the smallest known one. The estimate is 3 likely^0.4 worst^0.6, and at most 6: by then nothing
         is known.
-        Cost: d^2 (T + 2 k) operations for dimension d. Derivation: docs/krylov.md.
+        Cost: d^2 (T + 2 k) operations for dimension d, and 2 d b k T for each block of b with weak directions.
+        Derivation: docs/krylov.md.
         """
         phi, unresolved = self.phi(filter, times, rate, ridge), self.unresolved(ridge)
         largest = phi.max(axis=1, initial=0.0)
@@ -196,7 +197,7 @@ class Ritz:
 
     @cached_property
     def _weak(self) -> list[tuple[slice, np.ndarray]]:
-        """Blocks with directions that the product's rounding shows, and that rounding in the basis of the block."""
+        """Blocks with directions that are small in the image they were made from, and the rounding of these."""
         found = []
         for stop, after, column in zip(self._sizes[1:-1], self._sizes[2:], self.space.columns[:-1], strict=True):
             # V_{j+1} is what is left of A V_j, times the inverse of its size.

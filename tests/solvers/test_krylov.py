@@ -69,6 +69,14 @@ def test_the_error_is_known_before_convergence(name, dimension):
     assert_known(solved, case.solution(FLOW, times, 1.0, labels))
 
 
+def test_rounding_of_weak_directions_of_the_basis_is_part_of_the_error():
+    # Of the labels' images the last directions are 1e-6 of the first, and so are known to 1e-10 only.
+    case = large("rank ten", 4000)
+    labels, times = case.labels(10), UNITS / case.values.max()
+    solved = solvers.solve(times_by(case.gram), labels, FLOW, times, 1.0)
+    assert_known(solved, case.solution(FLOW, times, 1.0, labels))
+
+
 def test_a_null_mode_that_is_not_yet_found_is_part_of_the_error():
     # Its Ritz value is below the threshold and followed as 0, while it is still more than rounding.
     case = large("duplicated rows", 240)
