@@ -162,7 +162,7 @@ def check_parameters(network: Network, parameters: Any, name: str) -> None:
         Naming the argument.
     """
     wanted = tuple(
-        {"weights": place.shape} | ({"bias": (place.outputs,)} if place.layer.b_std > 0 else {})
+        ({"bias": (place.outputs,)} if place.layer.b_std > 0 else {}) | {"weights": place.shape}  # sorted, as found
         for place in network.places
     )
     found = jax.tree.map(np.shape, parameters)

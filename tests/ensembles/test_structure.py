@@ -202,7 +202,7 @@ def test_critical_penalty_takes_equivariant_parameters_of_the_network(trained):
     with pytest.raises(ValueError, match=r"parameters must be equivariant, found \|P A\| = .* of \|A\| = "):
         ensemble.critical_penalty(x, y, jax.tree.map(np.add, found, noise))
     for wrong in ([found], networks.initial_parameters(networks.Network(SUM_ONLY, 7, (2,), 1), 0, 0)):
-        with pytest.raises(ValueError, match="parameters must be the parameters of one member, a tuple of arrays"):
+        with pytest.raises(ValueError, match="parameters must be the parameters of one member, a tuple of dicts of"):
             ensemble.critical_penalty(x, y, wrong)
 
 
