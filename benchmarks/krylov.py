@@ -5,6 +5,8 @@ which the solver stops, vectors multiplied, true error against the known spectru
 estimated over true error, seconds beside a dense eigendecomposition of the same Gram matrix.
 (c) One space for 20 times against one time. (d) Other ways, on three of the matrices: Chebyshev's expansion
 for two finite times, SciPy's cg for t = inf, each stopped by the true error: vectors multiplied for 1e-6.
+(e) Estimate over true error at all stages of growing, order 400, 1, 3 and 10 outputs: how many are within 0.1 .. 1000,
+and the smallest estimate that is too low by more.
 
     python benchmarks/krylov.py --json krylov.json [--order 4000] [--only "k^-3"] [--dimension 4000] [--no-dense]
 """
@@ -165,16 +167,49 @@ def other_ways(args):
     return rows
 
 
+def stages(args):
+    """Solve again after every step of a space, until more steps do not help."""
+    rows = []
+    print(f"{'stages of growing':20} {'stages':>8} {'within':>8} {'too low':>8} {'too high':>8} {'least too low':>14}")
+    for name in args.only or LARGE:
+        case = large(name, 400)
+        times, gram = UNITS[1:] / case.values.max(), case.gram
+        true, told, count = [], [], 0
+        for outputs in (1, 3, 10):
+            labels = case.labels(outputs)
+            exact = case.solution(FLOW, times, 1.0, labels)
+            space, before = solvers.start_space(labels), -1
+            while space.dimension > before and not space.exhausted:
+                before = space.dimension
+                how = solvers.Krylov(dimension=before + space.next.shape[1], tolerance=1e-300)
+                found = solvers.solve(lambda v, g=gram: g @ v, labels, FLOW, times, 1.0, how=how, space=space)
+                space, count = found.space, count + 1
+                errors = relative(found.alpha, exact)
+                true, told = [*true, *errors[errors > 0]], [*told, *found.error[errors > 0]]
+        ratios, told = np.array(told) / np.array(true), np.array(told)
+        low, high = ratios < 0.1, ratios > 1000
+        row = {"case": name, "stages": count, "estimates": len(ratios), "low": int(low.sum()), "high": int(high.sum())}
+        row["least estimate too low"] = float(told[low].min()) if low.any() else None
+        rows.append(row)
+        least = "–" if row["least estimate too low"] is None else f"{row['least estimate too low']:.2g}"
+        within = 1 - (row["low"] + row["high"]) / len(ratios)
+        print(f"{name:20} {count:8} {within:8.2%} {row['low']:8} {row['high']:8} {least:>14}", flush=True)
+    total = sum(row["estimates"] for row in rows)
+    missed = sum(row["low"] + row["high"] for row in rows)
+    print(f"{'all':20} {sum(row['stages'] for row in rows):8} {1 - missed / total:8.2%}")
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", help="where results are written")
     parser.add_argument("--order", type=int, default=4000)
     parser.add_argument("--dimension", type=int, default=4000, help="at most so many basis vectors in (b)")
     parser.add_argument("--only", action="append", choices=LARGE, help="only these matrices in (b)")
-    parser.add_argument("--parts", default="bcd", help="which parts to run")
+    parser.add_argument("--parts", default="bcde", help="which parts to run")
     parser.add_argument("--no-dense", action="store_true", help="do not time the dense solver")
     args = parser.parse_args()
-    parts = {"b": hard_spectra, "c": many_times, "d": other_ways}
+    parts = {"b": hard_spectra, "c": many_times, "d": other_ways, "e": stages}
     write_json(args.json, {part: work(args) for part, work in parts.items() if part in args.parts})
 
 

@@ -369,9 +369,13 @@ class DeepEnsemble:
         times = solvers.check_times(times)
         check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
         if self.solver == "krylov":
-            rows = max(block.rows for block in fitted.spectra)
-            # The coefficients, and those of the call before.
-            check_room("times", (2, len(times), rows, fitted.problem.y.shape[1]), "[2, times, samples, outputs]")
+            turned = name == "jacobian"
+            order = sum(
+                labels.shape[1] * (block.rows if turned or block.basis is None else block.basis.shape[1])
+                for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
+            )
+            # Coefficients, those of the call before, and for derivatives both as a whole and turned by an element.
+            check_room("times", (4 if turned else 2, len(times), order), "[arrays, times, coefficients]")
         return fitted, times, x_test
 
     def _trained(self, name: str) -> Fitted:

@@ -21,6 +21,9 @@ __all__ = ["KrylovBlock", "KrylovSolution", "Steps"]
 # The smallest and largest Ritz values tell early from late times after so many products.
 _FEW_STEPS = 20
 
+# Of what a step's entry holds.
+_VERSION = 2
+
 # Coefficients of so many times and outputs are put in the order of a matrix product at once.
 _COLUMNS = 1024
 
@@ -82,7 +85,8 @@ class Steps:
 
     def _key_of(self, labels: np.ndarray, step: int, after: str) -> dict[str, Any]:
         # It names the step before: steps of two runs with other last bits never mix.
-        return {**self.key, "labels": digest_array(labels), "step": step, "after": after}
+        named = {"labels": digest_array(labels), "step": step, "after": after}
+        return {**self.key, "step_version": _VERSION, **named}
 
     def _warn(self, step: int, damage: str) -> None:
         message = f"step {step} of a Krylov space in {self.store.path} is computed again: {damage}"

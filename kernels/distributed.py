@@ -138,7 +138,7 @@ class Cluster:
             futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in some}
             for future in as_completed(futures):
                 corner = futures[future]
-                tile = self._result(future, f"tile {corner}")
+                tile = self._result(future, f"tile {corner}" if len(some) == 1 else None)
                 if tile is None:
                     continue
                 if done == 0 and self.tiles.find(corner) is None:
@@ -176,7 +176,8 @@ class Cluster:
                 )
                 for j in some
             }
-            found = {j: self._result(future, f"column of tiles {j}") for j, future in futures.items()}
+            alone = len(some) == 1
+            found = {j: self._result(f, f"column of tiles {j}" if alone else None) for j, f in futures.items()}
             parts.update({j: part for j, part in found.items() if part is not None})
             undone[:] = [j for j in undone if j not in parts]
         out = np.zeros(v.shape)
@@ -219,8 +220,12 @@ class Cluster:
             if undone:
                 self._sent.clear()
 
-    def _result(self, future: Any, name: str) -> Any:
-        """Return what a task found, or None where that, or what it needs, went with a worker."""
+    def _result(self, future: Any, alone: str | None) -> Any:
+        """Return what a task found, or None where that, or what it needs, went with a worker.
+
+        Dask gives up a task over whose workers several have died, though another may have killed them that waited
+        beside it: one that ran alone is named, others are tried again.
+        """
         from distributed import KilledWorker
 
         try:
@@ -228,7 +233,9 @@ class Cluster:
         except CancelledError:
             return None
         except KilledWorker as error:
-            raise self._deadly(name) from error
+            if alone is None:
+                return None
+            raise self._deadly(alone) from error
 
     def _deadly(self, name: str) -> RuntimeError:
         problem = self.tiles.problem

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import cache, reduce
 from importlib.metadata import version
 from operator import or_
 from pathlib import Path
@@ -96,8 +96,9 @@ def digest_array(x: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+@cache
 def made_by() -> str:
-    """Return the library's name and version."""
+    """Return the library's name and version, which are read from a file once."""
     return f"haarflow {version('haarflow')}"
 
 

@@ -8,11 +8,15 @@ import numpy as np
 
 from haarflow.kernels.entry import DamageError, Place, open_plain, reading
 
-__all__ = ["Kept", "Signature", "signature_of"]
+__all__ = ["Kept", "Signature", "TouchedError", "signature_of"]
 
 # What changes when a file is written to or replaced: inode, bytes, time of the last write, which anybody can set
 # back, and time of the last change, which nobody can.
 Signature = tuple[int, int, int, int]
+
+
+class TouchedError(DamageError):
+    """A file's permissions or links were changed since it was verified, or what it holds and then its time."""
 
 
 def signature_of(status: os.stat_result) -> Signature:
@@ -52,6 +56,8 @@ class Kept:
         ------
         DamageError
             Where the file was changed, replaced or removed since it was verified.
+        TouchedError
+            Where only the time of the last change tells, as after a backup that links files.
         UnreadableError
             Where the system does not let it be read.
         """
@@ -74,5 +80,7 @@ class Kept:
         return raw.view(place.dtype).reshape(place.shape)
 
     def _check(self, status: os.stat_result) -> None:
-        if signature_of(status) != self.signature:
-            raise DamageError("it was changed since it was verified")
+        found = signature_of(status)
+        if found != self.signature:
+            error = TouchedError if found[:-1] == self.signature[:-1] else DamageError
+            raise error("it was changed since it was verified")

@@ -50,7 +50,7 @@ class StoreError(OSError):
 
 
 class StoreWarning(UserWarning):
-    """An entry is damaged, or cannot be read, and is computed again."""
+    """An entry is damaged, or cannot be read, and is computed again or passed over for another copy."""
 
 
 class Store:
@@ -94,6 +94,7 @@ class Store:
             raise StoreError(f"store cannot be {'made' if create else 'opened'} at {self.path}: {error}") from error
 
     def _open(self, create: bool) -> None:
+        made_by()  # later there may be too many open files to find out
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"store must be a folder, found the file {self.path}")
         if create:
@@ -155,7 +156,8 @@ class Store:
         return None if found is None else found[0]
 
     def _sound(self, kind: str, key: Key, shapes: Shapes | None) -> tuple[Kept, Contents] | None:
-        text = canonical(key)
+        text, passed = canonical(key), []
+        found = None
         for path in self._paths(stem(kind, key)):
             try:
                 with reading():
@@ -167,12 +169,16 @@ class Store:
             except FileNotFoundError:
                 continue  # removed by another process in between
             except DamageError as damage:
-                warnings.warn(f"{path} is damaged and is computed again: {damage}", StoreWarning, stacklevel=3)
+                passed.append((f"{path} is damaged and", damage))
             except UnreadableError as problem:
-                warnings.warn(f"{path} is computed again: {problem}", StoreWarning, stacklevel=3)
+                passed.append((f"{path}", problem))
             else:
-                return Kept(path, signature, contents.places), contents
-        return None
+                found = Kept(path, signature, contents.places), contents
+                break
+        instead = "computed again" if found is None else "passed over for another copy"
+        for subject, problem in passed:
+            warnings.warn(f"{subject} is {instead}: {problem}", StoreWarning, stacklevel=3)
+        return found
 
     def _paths(self, start: str) -> list[Path]:
         # Not glob: among 100,000 files that takes ten times as long.
@@ -213,7 +219,9 @@ class Store:
         content = build_entry(kind, key, arrays, {} if info is None else info)
         path = self.path / f"{start}-{hashlib.sha256(content).hexdigest()}.h5"
         try:
-            if not _is_sound(path, most=len(content)):
+            if _is_sound(path, most=len(content)):
+                self._flush_folder(path)  # whoever wrote it may have failed to
+            else:
                 self._write(content, path)
         except StoreError:
             raise
@@ -237,19 +245,21 @@ class Store:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        try:
-            self._flush_folder()
-        except OSError as error:
-            if error.errno not in _NO_FLUSH:
-                raise StoreError(f"{path} was written, but its folder could not be flushed to disk: {error}") from error
+        self._flush_folder(path)
 
-    def _flush_folder(self) -> None:
-        if hasattr(os, "O_DIRECTORY"):  # elsewhere folders cannot be flushed
+    def _flush_folder(self, path: Path) -> None:
+        """Flush the folder with a file's name in it."""
+        if not hasattr(os, "O_DIRECTORY"):  # there folders cannot be flushed
+            return
+        try:
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+        except OSError as error:
+            if error.errno not in _NO_FLUSH:
+                raise StoreError(f"{path} was written, but its folder could not be flushed to disk: {error}") from error
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, by name.

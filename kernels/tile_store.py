@@ -9,7 +9,7 @@ import numpy as np
 
 from haarflow.kernels.entry import DamageError, Key, UnreadableError
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramTile
-from haarflow.kernels.kept import Kept
+from haarflow.kernels.kept import Kept, TouchedError
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.store import Store, StoreWarning
 
@@ -47,10 +47,11 @@ class TileStore:
 
     def make(self, corner: Corner, progress: Progress | None = None) -> GramTile:
         """Return a tile, computed and kept where it was not."""
-        tile = self.find(corner)
-        if tile is None:
-            tile = self.problem.compute(corner, progress)
-            self.store.put(_KIND, self.key_of(corner), tile.arrays())
+        return self.find(corner) or self._make_anew(corner, progress)
+
+    def _make_anew(self, corner: Corner, progress: Progress | None = None) -> GramTile:
+        tile = self.problem.compute(corner, progress)
+        self.store.put(_KIND, self.key_of(corner), tile.arrays())
         return tile
 
     def tiles(self, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
@@ -84,10 +85,12 @@ class TileStore:
             if kept is None:
                 kept = self.store.keep_open(_KIND, self.key_of(corner), self.problem.shapes(corner))
                 if kept is None:
-                    return self.make(corner).ntk[i]
+                    return self._make_anew(corner).ntk[i]
                 self._open[corner] = kept
             try:
                 return kept.read(name, buffer)
+            except TouchedError:  # verified again, which warns of what is found
+                self._open.pop(corner, None)
             except (DamageError, UnreadableError) as problem:
                 self._open.pop(corner, None)
                 warnings.warn(f"{kept.path} is verified again: {problem}", StoreWarning, stacklevel=2)

@@ -1,7 +1,7 @@
 """Filters of a matrix that is known by its products only: every training time from one block Krylov space."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -157,7 +157,8 @@ def solve(
         Indices -> A[:, indices], for the preconditioner; default what the space knows. With it, t = inf under a
         ridge does not wait for the space, unless the ridge is below what is known of small eigenvalues.
     inverse : PreconditionedSolve, optional
-        `Solved.inverse` of an earlier call for the same A, labels and ridge: taken where it is better than the space.
+        `Solved.inverse` of an earlier call for the same A, labels and ridge: taken where it is better than the space,
+        and gone on from where it was found for a larger tolerance.
     recall : callable, optional
         Called with the space before each step; returns the new block and its column, as `keep` was given them, or
         None where they have to be made. Neither the bits nor where growing stops depend on it.
@@ -207,20 +208,23 @@ def solve(
     finishing = finishing & ~found.met(how.tolerance) & (not space.exhausted)
     if finishing.any():
         first = int(np.argmax(finishing))
-        if inverse is None or inverse.error > error[first]:
-            inverse = conjugate_gradients(
+        best = inverse if inverse is not None and inverse.error <= error[first] else None
+        if best is None or best.tolerance > how.tolerance:
+            found_now = conjugate_gradients(
                 product,
                 labels.astype(float),
                 ridge,
                 _approximation(space, how, columns),
-                alpha[first],
+                alpha[first] if best is None else best.solution,
                 tolerance=how.tolerance,
                 floor=float(estimate.rounding[first]),
                 steps=max(200, how.dimension // k),
                 progress=None if progress is None else lambda done, total: progress("conjugate gradients", done, total),
             )
-            products, iterations = products + inverse.products, inverse.steps
-        alpha[finishing], error[finishing] = inverse.solution, inverse.error
+            products, iterations = products + found_now.products, found_now.steps
+            better = best is None or found_now.error <= best.error
+            best = found_now if better else replace(best, tolerance=how.tolerance)
+        alpha[finishing], error[finishing], inverse = best.solution, best.error, best
     cut, unresolved = ritz.cut(filter, times, rate, ridge), int(ritz.unresolved(0.0).sum())
     return Solved(alpha, error, cut, unresolved, space, products, finishing, iterations, inverse)
 

@@ -58,6 +58,8 @@ class PreconditionedSolve:
     solution : array [N, k]
     error : float
         Estimated relative error in Frobenius norm.
+    tolerance : float
+        What was asked for.
     products : int
         Vectors that were multiplied by A.
     steps : int
@@ -66,6 +68,7 @@ class PreconditionedSolve:
 
     solution: np.ndarray = field(repr=False)
     error: float
+    tolerance: float
     products: int
     steps: int
 
@@ -194,7 +197,7 @@ def conjugate_gradients(
         if error < found:
             best, found = solution, error
         if error <= enough or done >= steps or error > 0.5 * previous:
-            return PreconditionedSolve(best, found + floor, spent, done)
+            return PreconditionedSolve(best, found + floor, tolerance, spent, done)
         solution, used = _run(product, ridge, approximation, solution, residual, enough, steps - done, done, progress)
         spent, done = spent + used * labels.shape[1], done + used
 

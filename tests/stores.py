@@ -46,7 +46,7 @@ def refuse(code, where, wanted, put=setattr):
 
     `put` may be a monkeypatch's setattr.
     """
-    stat, opening, wrapping = os.stat, os.open, os.fdopen
+    stat, lstat, opening, wrapping = os.stat, os.lstat, os.open, os.fdopen
 
     def fail(*_):
         raise OSError(code, os.strerror(code))
@@ -57,6 +57,9 @@ def refuse(code, where, wanted, put=setattr):
     def look_or_fail(path, *args, **kwargs):
         return fail() if chosen(path) else stat(path, *args, **kwargs)
 
+    def look_at_link_or_fail(path, *args, **kwargs):
+        return fail() if chosen(path) else lstat(path, *args, **kwargs)
+
     def open_or_fail(path, *args, **kwargs):
         return fail() if chosen(path) else opening(path, *args, **kwargs)
 
@@ -64,7 +67,10 @@ def refuse(code, where, wanted, put=setattr):
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         return _Unread(descriptor, fail) if chosen(path) else wrapping(descriptor, *args, **kwargs)
 
-    put(os, *{"look": ("stat", look_or_fail), "open": ("open", open_or_fail), "read": ("fdopen", wrap)}[where])
+    # Path.lstat calls the one or the other, by Python's version.
+    look = {"stat": look_or_fail, "lstat": look_at_link_or_fail}
+    for name, function in {"look": look, "open": {"open": open_or_fail}, "read": {"fdopen": wrap}}[where].items():
+        put(os, name, function)
 
 
 class CountingKernel:

@@ -206,3 +206,11 @@ def test_the_bar_shows_rate_and_time_left(monkeypatch, capsys):
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
     assert "12.3 tiles/s 0:01:01" in shown
     assert shown.count("/s") == shown.count("tiles/s")
+
+
+def test_results_that_are_not_finite_are_null(tmp_path):
+    """JSON has no NaN."""
+    written = {"a": np.nan, "b": [1.0, np.float64(np.inf), {"c": (2, -np.inf)}]}
+    bench.write_json(tmp_path / "found.json", written)
+    found = json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
+    assert (found["a"], found["b"]) == (None, [1.0, None, {"c": [2, None]}])

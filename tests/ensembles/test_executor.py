@@ -145,13 +145,16 @@ def test_a_tile_that_kills_each_worker(tmp_path):
         fitted(tmp_path / "store", executor=client)
 
 
+KILLED = distributed.KilledWorker("_make-1", None, 3)
+
+
 class Deaths:
     """A client whose only worker dies over some tasks, of each as often as told, and loses what it had."""
 
     status = "running"
 
-    def __init__(self, times):
-        self.times, self.columns = times, []
+    def __init__(self, times, error=CancelledError):
+        self.times, self.error, self.columns = times, error, []
 
     def scatter(self, what, hash):
         return what
@@ -175,7 +178,7 @@ class Fate:
     def result(self):
         if self.client.times[self.column] > 0:
             self.client.times[self.column] -= 1
-            raise CancelledError
+            raise self.client.error
         return self.work()
 
 
@@ -208,14 +211,19 @@ def test_a_column_that_kills_each_worker(tmp_path):
     assert client.columns == [2, 1, 0, 1, 1, 1]
 
 
-def test_a_task_that_dask_gives_up_says_which():
-    class Killed:
-        def result(self):
-            raise distributed.KilledWorker("_make-1", None, 3)
+def test_a_task_that_dask_gives_up_is_named_where_it_ran_alone(tmp_path):
+    client = Deaths({2: 0, 1: 9, 0: 0}, KILLED)
+    with pytest.raises(RuntimeError, match="workers die over column of tiles 1 of the orbit Gram"):
+        product(tmp_path, client)
+    assert client.columns == [2, 1, 0, 1]
 
-    gram, _ = problem()
-    with pytest.raises(RuntimeError, match=r"workers die over tile \(1, 2\) of the orbit Gram"):
-        ours.Cluster(None, TileStore(gram, None, {}))._result(Killed(), "tile (1, 2)")
+
+def test_tasks_that_dask_gives_up_beside_the_one_that_kills_are_tried_again(tmp_path):
+    client = Deaths({2: 1, 1: 3, 0: 1}, KILLED)
+    with pytest.raises(RuntimeError, match="workers die over column of tiles 1 of the orbit Gram"):
+        product(tmp_path, client)
+    # All of them fail; alone, the first does not; of the other two that one does not which had only waited.
+    assert client.columns == [2, 1, 0, 2, 1, 0, 1]
 
 
 def test_a_cluster_that_starts_workers_for_tasks_alone(tmp_path):

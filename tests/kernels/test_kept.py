@@ -11,7 +11,7 @@ from haarflow import groups, kernels
 from haarflow.kernels import Store, StoreWarning
 from haarflow.kernels.entry import DamageError, UnreadableError
 from haarflow.kernels.gram_tiles import GramProblem
-from haarflow.kernels.kept import Kept
+from haarflow.kernels.kept import Kept, TouchedError
 from haarflow.kernels.tile_store import TileStore
 
 CORNER = (0, 0)
@@ -42,6 +42,37 @@ def test_a_change_whose_time_is_set_back_is_noticed(kept):
     os.utime(kept.path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(DamageError, match="it was changed since it was verified"):
         kept.read("block")
+
+
+def test_a_hard_link_is_no_damage(tiles, tmp_path, recwarn):
+    block = tiles.block(CORNER, 0)
+    path = tiles._open[CORNER].path
+    os.link(path, tmp_path / "backup")
+    with pytest.raises(TouchedError):
+        tiles._open[CORNER].read("block_0")
+    assert tiles.block(CORNER, 0).tobytes() == block.tobytes()
+    assert not recwarn.list
+    tiles._open[CORNER].read("block_0")
+
+
+def test_damage_whose_time_is_set_back_is_computed_again(tiles):
+    block = tiles.block(CORNER, 0)
+    kept = tiles._open[CORNER]
+    before = kept.path.stat()
+    with open(kept.path, "r+b") as file:
+        file.seek(kept.places["block_0"].offset)
+        file.write(bytes(8))
+    os.utime(kept.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.warns(StoreWarning, match="is damaged and is computed again: its checksum is wrong"):
+        assert tiles.block(CORNER, 0).tobytes() == block.tobytes()
+
+
+def test_a_tile_that_cannot_be_read_any_more_is_said_twice_at_most(tiles, monkeypatch):
+    block = tiles.block(CORNER, 0)
+    refuse(errno.EIO, "read", lambda path: path.suffix == ".h5", monkeypatch.setattr)
+    with pytest.warns(StoreWarning) as told:
+        assert tiles.block(CORNER, 0).tobytes() == block.tobytes()
+    assert ["is verified again" in str(each.message) for each in told] == [True, False]
 
 
 def test_a_file_that_is_gone(kept):

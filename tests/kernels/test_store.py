@@ -121,8 +121,9 @@ def test_folders_that_cannot_be_flushed(tmp_path, monkeypatch, code):
 
 def test_a_folder_that_fails_to_be_flushed(store, monkeypatch):
     fail_for_folders(monkeypatch, errno.EIO)
-    with pytest.raises(StoreError, match=r"\.h5 was written, but its folder could not be flushed to disk"):
-        store.put("gram", KEY, arrays())
+    for _ in range(2):  # again, where the same bytes are there already
+        with pytest.raises(StoreError, match=r"\.h5 was written, but its folder could not be flushed to disk"):
+            store.put("gram", KEY, arrays())
 
 
 def test_read_only_place(tmp_path, monkeypatch):

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import resource
 
 import pytest
 from stores import KEY, arrays, only_file, refuse
 
 from haarflow.kernels import Store, StoreError, StoreWarning
 from haarflow.kernels import store as module
+from haarflow.kernels.entry import made_by
 
 CODES = [errno.EIO, errno.EMFILE, errno.EACCES, errno.ESTALE]
 
@@ -71,8 +73,29 @@ def test_one_that_cannot_be_read_does_not_hide_another(store, monkeypatch):
     store.put("gram", KEY, arrays(1))
     (second,) = set(store.path.glob("*.h5")) - {first}
     refuse(errno.EIO, "read", lambda path: path == min(first, second), monkeypatch.setattr)
-    with pytest.warns(StoreWarning, match="cannot be read"):
+    with pytest.warns(StoreWarning, match="is passed over for another copy: it cannot be read"):
         assert store.get("gram", KEY) is not None
+
+
+def test_too_many_open_files(store):
+    """A clear error, since nothing could be written either; reading and writing go on afterwards."""
+    before = contents(store)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    made_by.cache_clear()
+    again = Store(store.path)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        with pytest.raises(StoreError, match=os.strerror(errno.EMFILE)):
+            again.get("gram", KEY)
+        with pytest.raises(StoreError, match=os.strerror(errno.EMFILE)):
+            again.put("gram", {**KEY, "samples": 4}, arrays(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert contents(store) == before
+    again.put("gram", {**KEY, "samples": 4}, arrays(1))
+    assert again.get("gram", KEY) is not None
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -178,9 +178,29 @@ def test_what_was_solved_serves_other_times():
     assert last.error[1] == first.error[1]
 
 
+def test_what_was_solved_for_a_larger_tolerance_is_gone_on_from():
+    gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
+
+    def solve(tolerance, inverse=None):
+        given = {
+            "how": solvers.Krylov(tolerance, preconditioner=20),
+            "columns": lambda i: gram[:, i],
+            "inverse": inverse,
+        }
+        return solvers.solve(lambda v: gram @ v, labels, FLOW, [np.inf], 1.0, ridge, **given)
+
+    roughly, at_once = solve(1e-2), solve(1e-9)
+    finely = solve(1e-9, roughly.inverse)
+    assert relative(roughly.alpha[0], exact) > 1e-6
+    assert relative(finely.alpha[0], exact) < 1e-9 >= finely.error[0]
+    assert 0 < finely.iterations < at_once.iterations
+    # What is better than was asked for stays as it is.
+    assert solve(1e-2, finely.inverse).alpha.tobytes() == finely.alpha.tobytes()
+
+
 def test_what_was_solved_badly_is_solved_again():
     gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
-    bad = PreconditionedSolve(0 * labels, 7.0, 0, 0)
+    bad = PreconditionedSolve(0 * labels, 7.0, 1e-6, 0, 0)
     found = solvers.solve(
         lambda v: gram @ v, labels, FLOW, [np.inf], 1.0, ridge, columns=lambda i: gram[:, i], inverse=bad
     )
