@@ -84,7 +84,8 @@ def test_refused_for_a_while(zygote, way, store, seed):
     before = sorted(path.name for path in store.iterdir())
     outcome = zygote.run(store, hooks={"refuse_for_a_while": refused}, **way)
     assert judge("refused for a while", outcome, undisturbed.result, store) == "same"
-    assert len(outcome.computed) <= 2
+    # Of five refusals one may meet a tile as it is verified, and two each as it is read and verified again.
+    assert len(outcome.computed) <= 3
     assert outcome.warned
     assert set(before) <= {path.name for path in store.iterdir()}
     assert damages(store) == []
