@@ -106,11 +106,12 @@ def nystroem(columns: Callable[[np.ndarray], np.ndarray], rows: int, rank: int, 
     if drawn.shape != (rows, len(chosen)) or not np.isfinite(drawn).all():
         raise ValueError(f"columns must return finite [{rows}, {len(chosen)}], found shape {drawn.shape}")
     eps = float(np.finfo(drawn.dtype).eps) if drawn.dtype.kind == "f" else _EPS
-    drawn = drawn.astype(float)
+    drawn = drawn.astype(float, copy=False)
     values, vectors = scipy.linalg.eigh((drawn[chosen] + drawn[chosen].T) / 2)
     kept = values > len(chosen) * eps * max(float(values[-1]), 0.0)
-    root = drawn @ (vectors[:, kept] / np.sqrt(values[kept]))
-    basis, triangle = np.linalg.qr(root)
+    root = ((vectors[:, kept] / np.sqrt(values[kept])).T @ drawn.T).T  # in the order that LAPACK overwrites
+    del drawn
+    basis, triangle = scipy.linalg.qr(root, mode="economic", overwrite_a=True, check_finite=False)
     turn, roots, _ = np.linalg.svd(triangle)
     return Nystroem((basis,), turn, roots**2, float(roots[-1] ** 2) if roots.size else 0.0)
 

@@ -1,5 +1,7 @@
 """The preconditioned solve for t = inf under a ridge, against SciPy's cg and the dense inverse."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hard import large
@@ -206,6 +208,22 @@ def test_what_was_solved_badly_is_solved_again():
     )
     assert found.iterations > 0
     assert relative(found.alpha[0], exact) < 1e-6
+
+
+def test_a_preconditioner_is_made_within_three_arrays():
+    """The columns, their root, and what one product of them takes."""
+    rows, rank = 3000, 200
+
+    def columns(chosen):  # of the identity and a constant
+        drawn = np.full((rows, len(chosen)), 1 / rows)
+        drawn[chosen, np.arange(len(chosen))] += 1
+        return drawn
+
+    tracemalloc.start()
+    nystroem(columns, rows, rank)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 8 * rows * rank
 
 
 def test_columns_that_do_not_fit():
