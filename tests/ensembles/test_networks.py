@@ -182,3 +182,6 @@ def test_random_elements_are_uniform():
     assert np.array_equal(chosen, np.broadcast_to(np.arange(50), chosen.shape))
     counts = np.bincount(elements.ravel(), minlength=4)
     assert np.abs(counts - 2500).max() < 5 * np.sqrt(10_000 * 3 / 16)
+    # And drawn anew at every step: as many of two steps' elements agree as by chance.
+    agreeing = (elements[1:] == elements[:-1]).sum()
+    assert abs(agreeing - 9950 / 4) < 5 * np.sqrt(9950 * 3 / 16)
