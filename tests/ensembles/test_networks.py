@@ -11,7 +11,7 @@ from haarflow import kernels, networks
 from haarflow.kernels.backend import x64
 from haarflow.networks.batches import Schedule
 from haarflow.networks.forward import forward
-from haarflow.networks.losses import LOSSES
+from haarflow.networks.losses import LOSSES, check_targets
 
 EVERY = pytest.mark.parametrize("name", NETWORKS)
 
@@ -153,6 +153,14 @@ def test_losses():
     assert np.isclose(LOSSES["mean"](f, y), ((f - y) ** 2).sum() / (2 * 20), rtol=1e-6)
     assert np.isclose(LOSSES["sum"](f, y), ((f - y) ** 2).sum() / 2, rtol=1e-6)
     assert np.isclose(LOSSES["cross_entropy"](f, y), -(y * log_softmax(f, axis=1)).sum() / 5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("row", [[0.5, 0.51], [0.5, 0.49], [1.1, -0.1]])
+def test_what_are_no_probabilities(row):
+    check_targets("cross_entropy", np.array([[0.25, 0.75], [1, 0]]))
+    check_targets("mean", np.array([row]))
+    with pytest.raises(ValueError, match=r'y must be probabilities for loss="cross_entropy", .* in row 1'):
+        check_targets("cross_entropy", np.array([[0.25, 0.75], row]))
 
 
 @pytest.mark.parametrize("augmentation", ["orbit", "random"])
