@@ -69,7 +69,7 @@ def main():
 
 def _job(name, args):
     options = EXPERIMENTS[name][0 if args.quick else 2 if args.full else 1]
-    mnist = {"mnist": args.mnist} if name == "supports" else {}
+    mnist = {"mnist": args.mnist} if name in ("supports", "fashion") else {}
     return getattr(import_module(f"finite.{name}"), name)(**options, **mnist)
 
 

@@ -117,11 +117,12 @@ def fence(go: Any, f: Callable[..., Any], *arrays: Any) -> Any:
     return lax.cond(go, f, lambda *_: jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes), *arrays)
 
 
-def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any], stop: threading.Event | None = None) -> Iterator[Any]:
     """Yield work(job) for every job in order, on a CPU as many at a time as there are cores.
 
     XLA splits small operations over cores badly, whole tiles side by side use both well. JAX's x64 scope is local
-    to a thread: `work` enters its own.
+    to a thread: `work` enters its own. Jobs that are under way when nobody listens any more are waited for: long ones
+    may look at `stop`, which is set then.
     """
     jobs = list(jobs)
     if len(jobs) < 2 or cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
@@ -138,6 +139,8 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]
             yield flying.popleft().result()
     finally:
         running = [future for future in flying if not future.cancel()]
+        if stop is not None:
+            stop.set()
         if not hasattr(_here, "worker"):  # a generator may be closed by whichever thread collects garbage
             wait(running)
 

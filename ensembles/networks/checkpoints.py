@@ -36,8 +36,39 @@ class Checkpoints:
     key: Key
     template: State
 
-    def get(self, members: Sequence[int], step: int) -> list[State] | None:
-        """Return members at a step, or None."""
+    def get(
+        self, members: Sequence[int], step: int, known: dict[tuple[int, ...], set[int]] | None = None
+    ) -> list[State] | None:
+        """Return members at a step, or None: those kept together, or each from wherever it is.
+
+        Parameters
+        ----------
+        members : sequence of int
+            Which.
+        step : int
+            The step.
+        known : dict, optional
+            What `steps` says; default asked for where it is needed.
+        """
+        together = self._together(members, step)
+        if together is not None:
+            return together
+        places: dict[int, tuple[tuple[int, ...], int]] = {}
+        for several, at in (self.steps() if known is None else known).items():
+            if step in at:
+                places |= {member: (several, i) for i, member in enumerate(several)}
+        if not all(member in places for member in members):
+            return None
+        files = {several: self._together(several, step) for several in {places[member][0] for member in members}}
+        found = []
+        for several, place in (places[member] for member in members):
+            states = files[several]
+            if states is None:
+                return None
+            found.append(states[place])
+        return found
+
+    def _together(self, members: Sequence[int], step: int) -> list[State] | None:
         leaves, tree = jax.tree.flatten(_parts(self.template))
         shapes: Shapes = {
             _name(i): ((len(members), *np.shape(leaf)), np.asarray(leaf).dtype.name) for i, leaf in enumerate(leaves)
@@ -65,8 +96,8 @@ class Checkpoints:
                 found.setdefault(tuple(members), set()).add(step)
         return found
 
-    def refusal(self) -> str:
-        """Say how what is kept differs from what was asked for."""
+    def refusal(self, step: int) -> str:
+        """Say how what is kept differs from what was asked for at a step."""
         nearest: tuple[list[str], Key] | None = None
         for entry in self.store.entries():
             if entry.kind != _KIND or entry.key is None:
@@ -80,11 +111,10 @@ class Checkpoints:
             return "it holds no members"
         differing, found = nearest
         if not differing:
-            several = found["members"]
-            return (
-                f"it holds members {several} at step {found['step']} of the same ensemble, {len(several)} a file: pass "
-                f"members={several}, or the chunk= that they were trained with"
-            )
+            known = self.steps()
+            there = sorted({member for several, at in known.items() if step in at for member in several})
+            steps = sorted({step for at in known.values() for step in at})
+            return "of the same ensemble it holds " + (f"members {there} there" if there else f"steps {steps}")
         said = [f"{name} = {_short(found.get(name))}, not {_short(self.key.get(name))}" for name in differing]
         return "its nearest members have " + "; ".join(said)
 

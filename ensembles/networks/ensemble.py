@@ -65,7 +65,7 @@ class FiniteEnsemble:
     progress : callable, bool, optional
         progress(label, done, total); default a bar on a terminal and none elsewhere.
     chunk : int
-        Members that are trained side by side, and kept in one file.
+        Members that are trained side by side, and kept in one file; at least as many as there are cores.
 
     Raises
     ------
@@ -174,7 +174,7 @@ class FiniteEnsemble:
         Warns
         -----
         StabilityWarning
-            Where a member's loss at the last step is above what it and that of outputs 0 were at first.
+            Where a member's loss at the last step is above the sum of what it and that of outputs 0 were at first.
 
         Notes
         -----
@@ -201,6 +201,10 @@ class FiniteEnsemble:
         ------
         ValueError
             Without a store, or where it does not hold them; says how what it holds differs.
+
+        Notes
+        -----
+        Cost: reading them, and one pass over the training set for each, for `StabilityWarning`.
         """
         if self._store is None:
             raise ValueError("store must be a folder that holds members, found None")
@@ -254,8 +258,19 @@ class FiniteEnsemble:
         -------
         list of tuple of dict
             For each member and linear layer `weights`, [in, out] or [offsets, in, out], and `bias` [out].
+
+        Raises
+        ------
+        RuntimeError
+            Before `fit`.
+        ValueError
+            For a step that was not asked for, or members that do not fit the memory.
         """
         run, (*_, last) = self._chosen("parameters", step)
+        # As many again while they are copied; shapes are counted as float64.
+        scale = 2 * np.dtype(self._settings.dtype).itemsize / 8
+        room = (len(self.members), round(scale * run.setup.recipe.network.parameters))
+        check_room("members (ask for some by members=)", room, "[members, parameters]")
         states = [state for first, members in run.chunks() for state in self._states(run, first, members, last)]
         return [jax.tree.map(np.copy, state.parameters) for state in states]
 

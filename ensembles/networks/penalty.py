@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from haarflow.kernels.backend import compiled, precision, to_numpy
 from haarflow.networks.network import check_parameters
 from haarflow.networks.structure import not_equivariant
-from haarflow.networks.training import Data, Recipe, training_loss
+from haarflow.networks.training import Data, Recipe, share_of_sum, training_loss
 
 __all__ = ["critical_penalty"]
 
@@ -29,7 +29,8 @@ def critical_penalty(recipe: Recipe, data: Data, parameters: Any, tolerance: flo
     recipe : Recipe
         Network and loss; its penalty does not count.
     data : Data
-        The whole augmented training set, with the parts that are not equivariant.
+        The whole augmented training set, with the parts that are not equivariant. Under loss="sum" steps that draw
+        some of it see their share of its Hessian.
     parameters : tuple of dict
         Of one member, equivariant, such as at the end of a training that began equivariant.
     tolerance : float
@@ -53,6 +54,7 @@ def critical_penalty(recipe: Recipe, data: Data, parameters: Any, tolerance: flo
     """
     check_parameters(recipe.network, parameters, "parameters")
     x, y = (part.reshape(-1, *part.shape[2:]).astype(np.float64) for part in (data.x, data.y))
+    share = share_of_sum(recipe, data)
     with precision("float64"):
         parameters = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), parameters)
         flat, tree = ravel_pytree(parameters)
@@ -62,7 +64,7 @@ def critical_penalty(recipe: Recipe, data: Data, parameters: Any, tolerance: flo
             return to_numpy(ravel_pytree(not_equivariant(data.parts, tree(jnp.asarray(v.ravel()))))[0])
 
         def hessian(v: np.ndarray) -> np.ndarray:
-            return restrict(to_numpy(_product(plain, parameters, x, y, jnp.asarray(restrict(v)))))
+            return share * restrict(to_numpy(_product(plain, parameters, x, y, jnp.asarray(restrict(v)))))
 
         away, whole = np.linalg.norm(restrict(to_numpy(flat))), np.linalg.norm(flat)
         if away > _EQUIVARIANT * whole:

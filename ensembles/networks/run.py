@@ -63,7 +63,7 @@ class Run:
         DivergenceError, ValueError
             As `FiniteEnsemble.fit` and `load` have it.
         """
-        before = self.checkpoints.steps() if self.checkpoints is not None and train else {}
+        before = {} if self.checkpoints is None else self.checkpoints.steps()
         report = Counter(progress, "training", len(self.members) * steps[-1])
         found: dict[tuple[int, int], list[State]] = {}
         risen: list[int] = []
@@ -71,7 +71,7 @@ class Run:
             states: list[State] | None = None
             taken = 0
             for target in steps:
-                kept = self._kept(members, target, train)
+                kept = self._kept(members, target, before, train)
                 if kept is None:
                     kept = self._reach(states, members, taken, target, save_every, before, report)
                 else:
@@ -88,7 +88,7 @@ class Run:
         several = f"member {members[0]}" if len(members) == 1 else f"{len(members)} members, {members[0]} first,"
         return (
             f"learning_rate {self.setup.recipe.learning_rate:g} may be too large: the loss of {several} is at step "
-            f"{step} above what it and that of outputs 0 were at first; {self._stable(members[0])}"
+            f"{step} above the sum of what it and that of outputs 0 were at first; {self._stable(members[0])}"
         )
 
     @property
@@ -101,15 +101,17 @@ class Run:
         for first in range(0, len(self.members), self.chunk):
             yield first, list(self.members[first : first + self.chunk])
 
-    def _kept(self, members: list[int], target: int, train: bool) -> list[State] | None:
+    def _kept(
+        self, members: list[int], target: int, before: dict[tuple[int, ...], set[int]], train: bool
+    ) -> list[State] | None:
         checkpoints = self.checkpoints
         if checkpoints is None:
             return None
-        found = checkpoints.get(members, target)
+        found = checkpoints.get(members, target, before)
         if found is None and not train:
             raise ValueError(
                 f"store {checkpoints.store.path} does not hold members {members} at step {target}: "
-                f"{checkpoints.refusal()}"
+                f"{checkpoints.refusal(target)}"
             )
         return found
 
@@ -126,7 +128,7 @@ class Run:
         """Train some members to a step, from the latest step that is kept."""
         checkpoints = self.checkpoints
         for step in sorted(before.get(tuple(members), ()), reverse=True):
-            found = checkpoints.get(members, step) if checkpoints and taken < step < target else None
+            found = checkpoints.get(members, step, before) if checkpoints and taken < step < target else None
             if found is not None:
                 report((step - taken) * len(members))
                 states, taken = found, step

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any
 
+import jax
 import numpy as np
 
 from haarflow.groups import Action, Representation
@@ -127,10 +128,12 @@ def _check_optimizer(name: Any, options: dict[str, Any], rate: float) -> None:
 
 
 def _descends(optimizer: Any) -> bool:
-    """Whether a first step on one number goes down."""
+    """Whether a first step on one number goes down, with a memory that is made of plain numbers."""
     p, gradient = (np.ones(1, np.float32),) * 2
     try:
-        updates, _ = optimizer.update(gradient, optimizer.init(p), p)
+        memory = optimizer.init(p)
+        plain = all(np.asarray(leaf).dtype.kind in "iufb" for leaf in jax.tree.leaves(memory))
+        updates, _ = optimizer.update(gradient, memory, p)
     except Exception:  # whatever it misses: a loss, a key
         return False
-    return bool(np.asarray(updates)[0] < 0)
+    return plain and bool(np.asarray(updates)[0] < 0)

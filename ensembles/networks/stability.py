@@ -12,7 +12,7 @@ from haarflow.kernels.backend import compiled, precision, to_numpy
 from haarflow.networks.forward import forward
 from haarflow.networks.network import check_parameters
 from haarflow.networks.structure import Parts, not_equivariant
-from haarflow.networks.training import Data, Recipe
+from haarflow.networks.training import Data, Recipe, share_of_sum
 
 __all__ = ["DivergenceError", "StabilityWarning", "largest_stable_rate"]
 
@@ -25,7 +25,7 @@ class DivergenceError(RuntimeError):
 
 
 class StabilityWarning(UserWarning):
-    """A member's loss ends above what it and that of outputs 0 were at first."""
+    """A member's loss ends above the sum of what it and that of outputs 0 were at first."""
 
 
 def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:
@@ -52,7 +52,7 @@ def largest_stable_rate(recipe: Recipe, data: Data, parameters: Any) -> float:
     """
     check_parameters(recipe.network, parameters, "parameters")
     x = data.x.reshape(-1, *data.x.shape[2:])
-    share = data.schedule.size / len(x) if recipe.loss == "sum" else 1.0
+    share = share_of_sum(recipe, data)
     if recipe.loss != "sum" and len(x) > _ENOUGH:
         chosen = np.random.default_rng(0).choice(len(x), _ENOUGH, replace=False)
         x = x[chosen]

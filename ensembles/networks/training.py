@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from threading import Event
 from typing import Any
 
 import jax
@@ -17,7 +18,17 @@ from haarflow.networks.losses import LOSSES
 from haarflow.networks.network import Network
 from haarflow.networks.structure import Parts, not_equivariant
 
-__all__ = ["Data", "Recipe", "State", "advance", "begin", "training_loss"]
+__all__ = [
+    "Data",
+    "Recipe",
+    "State",
+    "advance",
+    "begin",
+    "has_risen",
+    "losses",
+    "share_of_sum",
+    "training_loss",
+]
 
 # At most so many steps, products in forward passes, and numbers drawn in one call: what is waited for at a time.
 _SEGMENT, _PRODUCTS, _DRAWS = 500, 2 * 10**10, 2**20
@@ -127,7 +138,7 @@ def begin(recipe: Recipe, data: Data | None, parameters: Any) -> State:
 
 
 def has_risen(recipe: Recipe, data: Data, state: State) -> bool:
-    """Whether a member's loss is above what it and that of outputs 0 were at first."""
+    """Whether a member's loss is above the sum of what it and that of outputs 0 were at first."""
     return losses(recipe, data, state.parameters)[0] > state.limit / recipe.growth
 
 
@@ -147,6 +158,11 @@ def losses(recipe: Recipe, data: Data, parameters: Any) -> tuple[float, float]:
         parts = jax.tree.map(jnp.asarray, data.parts)
         own, of_zero = _losses(recipe, parts, parameters, jnp.asarray(x), jnp.asarray(y))
         return float(own), float(of_zero)
+
+
+def share_of_sum(recipe: Recipe, data: Data) -> float:
+    """Return which share of the loss of the whole augmented set a step sees on average: all of it, if not a sum."""
+    return data.schedule.size / (data.x.shape[0] * data.x.shape[1]) if recipe.loss == "sum" else 1.0
 
 
 def _mean_losses(recipe: Recipe, parts: Parts, parameters: Any, x: Any, y: Any) -> Any:
@@ -199,7 +215,8 @@ def advance(
     Notes
     -----
     On a CPU each member is one loop on one thread, as many at a time as there are cores: the same program for any
-    number of members, so that a member alone has the same bits. Elsewhere members are stacked.
+    number of members, so that a member alone has the same bits. Elsewhere members are stacked. Where one has diverged
+    the others stop after the calls they are in.
     """
     x, y = data.seen()
     with precision(recipe.dtype):
@@ -207,10 +224,14 @@ def advance(
     if not on_cpu():
         return _stacked(recipe, data.schedule, arrays, states, seed, members, start, steps, report)
 
+    stop = Event()
+
     def work(job: tuple[int, State]) -> State:
         member, state = job
         parameters, memory = state.parameters, state.optimizer
         for first, several in _segments(recipe, data.schedule, start, steps):
+            if stop.is_set():
+                break
             picks = _picks(data.schedule, seed, [member], first, several, _segment(recipe, data.schedule))
             with one_thread(), precision(recipe.dtype):
                 found = _program(
@@ -218,11 +239,12 @@ def advance(
                 )
                 taken, parameters, memory, loss = jax.tree.map(to_numpy, found)
             if taken < several or not loss <= state.limit < np.inf:
+                stop.set()
                 return State(parameters, memory, state.limit, first + int(taken))
             report(several)
         return State(parameters, memory, state.limit)
 
-    return list(in_threads(work, zip(members, states, strict=True)))
+    return list(in_threads(work, zip(members, states, strict=True), stop))
 
 
 def _stacked(

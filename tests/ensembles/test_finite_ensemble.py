@@ -1,5 +1,7 @@
 """FiniteEnsemble: the steps it takes, its law, members alone, stores, and what it refuses."""
 
+import os
+
 import jax
 import numpy as np
 import optax
@@ -181,8 +183,7 @@ class TestStore:
             ({"action": groups.image_dihedral()}, "action = .*group = .*C4.*, not .*D4"),
             ({"seed": 1}, "seed = 0, not 1"),
             ({"batch": 3}, "batch = 4, not 3"),
-            ({"members": 6}, r"it holds members \[.*\] at step 7 of the same ensemble, \d a file: pass members=\["),
-            ({"chunk": 3}, r"of the same ensemble, \d a file: pass .* or the chunk="),
+            ({"members": 6}, r"of the same ensemble it holds members \[0, 1, 2, 3, 4\] there"),
         ],
         ids=lambda value: value if isinstance(value, str) else next(iter(value)),
     )
@@ -190,6 +191,36 @@ class TestStore:
         f(self.made(tmp_path), 7)
         with pytest.raises(ValueError, match=f"does not hold members .* at step 7: .*{said}"):
             self.made(tmp_path, **change).load(DATA.x, DATA.y, 7)
+
+    def test_steps_that_are_not_kept_are_refused(self, tmp_path):
+        f(self.made(tmp_path), [2, 7])
+        with pytest.raises(ValueError, match=r"at step 4: of the same ensemble it holds steps \[2, 7\]"):
+            self.made(tmp_path).load(DATA.x, DATA.y, 4)
+
+    @pytest.mark.parametrize(
+        ("change", "members"),
+        [
+            ({"chunk": 3}, range(5)),
+            ({"chunk": 16}, range(5)),
+            ({"members": 3}, range(3)),
+            ({"members": [4, 1]}, [4, 1]),
+        ],
+    )
+    def test_members_that_were_kept_with_others_are_found(self, tmp_path, monkeypatch, change, members):
+        expected = f(self.made(tmp_path), [2, 7])[:, list(members)]
+        monkeypatch.setattr(room, "advance", None)
+        loaded = self.made(tmp_path, **change).load(DATA.x, DATA.y, [2, 7])
+        assert np.array_equal(loaded.predict(DATA.x), expected)
+        assert np.array_equal(f(self.made(tmp_path, **change), [2, 7]), expected)
+
+    def test_of_members_kept_with_others_only_new_ones_are_trained(self, tmp_path, monkeypatch):
+        f(self.made(tmp_path, chunk=5), 7)
+        taken = []
+        monkeypatch.setattr(room, "advance", lambda *a: taken.append(list(a[4])) or training.advance(*a))
+        assert np.array_equal(
+            f(self.made(tmp_path, members=8, chunk=5), 7), f(ensemble(**{**OPTIONS, "members": 8}), 7)
+        )
+        assert taken[0] == [5, 6, 7]
 
     def test_checkpoints_of_other_data_are_refused(self, tmp_path):
         with pytest.raises(ValueError, match="it holds no members"):
@@ -205,6 +236,15 @@ class TestStore:
         kernels.Store(tmp_path).prune(kind="members")
         with pytest.raises(RuntimeError, match=r"are gone from .*: call fit again"):
             made.predict(DATA.x)
+
+
+def test_parameters_that_do_not_fit_are_refused(tmp_path, monkeypatch):
+    """Though a store keeps more than memory does."""
+    made = ensemble(store=tmp_path).fit(DATA.x, DATA.y, 1)
+    assert len(made.parameters()) == 3
+    monkeypatch.setattr(os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 10**3)
+    with pytest.raises(ValueError, match=r"members \(ask for some by members=\) must be fewer"):
+        made.parameters()
 
 
 def test_parameters_are_copies():
@@ -241,6 +281,7 @@ def test_cross_entropy_learns():
         ({"learning_rate": 0}, ValueError, "learning_rate must be finite and > 0"),
         ({"optimizer": "newton"}, ValueError, "optimizer must be the name of an optimizer of Optax"),
         ({"optimizer": "chain"}, ValueError, "optimizer must take a rate"),
+        ({"optimizer": "noisy_sgd"}, ValueError, "optimizer must be the name of an optimizer of Optax"),
         ({"options": {"speed": 1}}, ValueError, "optimizer must take a rate and the options .*speed"),
         ({"options": {"momentum": "a"}}, TypeError, "options must be numbers or booleans"),
         ({"options": ["momentum"]}, TypeError, "options must be a dict such as"),

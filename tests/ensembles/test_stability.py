@@ -1,5 +1,6 @@
 """Rates that are too large: the largest stable one, divergence, losses that end higher than they began."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -46,6 +47,17 @@ def test_steps_that_draw_some_of_a_sum_are_stable_up_to_larger_rates():
     shared = {"loss": "mean", "augmentation": "random", "batch": 2}
     mean = ensemble().largest_stable_rate(DATA.x, DATA.y)
     assert ensemble(**shared).largest_stable_rate(DATA.x, DATA.y) == pytest.approx(mean, rel=0.02)
+
+
+def test_others_stop_where_a_member_diverges(monkeypatch):
+    monkeypatch.setattr(training, "_SEGMENT", 1)
+    setup = ensemble().fit(DATA.x, DATA.y, 0)._latest.setup
+    states = [setup.begin(member) for member in range(2)]
+    states[0] = dataclasses.replace(states[0], limit=1e-9)
+    taken = []
+    found = training.advance(setup.recipe, setup.data, states, 0, [0, 1], 0, 2000, taken.append)
+    assert [state.diverged for state in found] == [1, None]
+    assert len(taken) < 1000
 
 
 def test_a_large_penalty_at_first_is_no_divergence():

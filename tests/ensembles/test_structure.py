@@ -138,10 +138,9 @@ SWAP = groups.permutation_action(groups.cyclic(2), [[0, 1], [1, 0]])
 SUM_ONLY = kernels.Sequential(kernels.Dense(1.0, 1.0), networks.Tanh(), kernels.Dense(1.0, 1.0))
 
 
-def penalised(penalty, learning_rate=0.3):
-    return hf.FiniteEnsemble(
-        SUM_ONLY, 6, 1, SWAP, learning_rate=learning_rate, dtype="float64", penalty=penalty, progress=False
-    )
+def penalised(penalty, learning_rate=0.3, **options):
+    options |= {"learning_rate": learning_rate, "penalty": penalty, "dtype": "float64", "progress": False}
+    return hf.FiniteEnsemble(SUM_ONLY, 6, 1, SWAP, **options)
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +179,15 @@ def test_critical_penalty_is_that_of_the_whole_hessian(trained):
         values, vectors = np.linalg.eigh(np.asarray(jnp.stack(rows)))
     inside = vectors[:, values > 0.5]
     assert critical == pytest.approx(-np.linalg.eigvalsh(inside.T @ hessian @ inside)[0], rel=1e-5)
+
+
+def test_steps_that_draw_some_of_a_sum_need_a_share_of_the_penalty(trained):
+    x, y, found, *_ = trained
+    mean = penalised(0.0).critical_penalty(x, y, found)
+    drawn = {"loss": "sum", "augmentation": "random"}
+    for options, seen in (({"loss": "sum"}, 200), (drawn, 100), ({**drawn, "batch": 5}, 5)):
+        assert penalised(0.0, **options).critical_penalty(x, y, found) == pytest.approx(seen * mean, rel=1e-6)
+    assert penalised(0.0, **{**drawn, "loss": "mean"}).critical_penalty(x, y, found) == pytest.approx(mean, rel=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])

@@ -33,6 +33,25 @@ def test_results_come_in_order_from_two_threads():
     assert list(backend.in_threads(work, range(7))) == list(range(7))
 
 
+def test_long_work_learns_that_nobody_listens():
+    stop, begun, ended = threading.Event(), threading.Event(), []
+
+    def work(job):
+        if job:
+            begun.set()
+            ended.append(stop.wait(30))
+        else:
+            begun.wait(10)
+        return job
+
+    results = backend.in_threads(work, range(2), stop)
+    assert next(results) == 0
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 10
+    assert ended == [True]
+
+
 def test_nested_tiles_are_taken_in_turn():
     def work(job):
         return sum(backend.in_threads(lambda inner: inner + job, range(3)))
