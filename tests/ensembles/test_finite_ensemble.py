@@ -238,6 +238,12 @@ class TestStore:
             made.predict(DATA.x)
 
 
+@pytest.mark.filterwarnings("ignore:Specifying a key will be required")
+def test_an_optimizer_whose_memory_is_no_numbers_is_refused():
+    with pytest.raises(ValueError, match="optimizer must be the name of an optimizer of Optax"):
+        ensemble(optimizer="noisy_sgd")
+
+
 def test_parameters_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     """Though a store keeps more than memory does."""
     made = ensemble(store=tmp_path).fit(DATA.x, DATA.y, 1)
@@ -281,7 +287,6 @@ def test_cross_entropy_learns():
         ({"learning_rate": 0}, ValueError, "learning_rate must be finite and > 0"),
         ({"optimizer": "newton"}, ValueError, "optimizer must be the name of an optimizer of Optax"),
         ({"optimizer": "chain"}, ValueError, "optimizer must take a rate"),
-        ({"optimizer": "noisy_sgd"}, ValueError, "optimizer must be the name of an optimizer of Optax"),
         ({"options": {"speed": 1}}, ValueError, "optimizer must take a rate and the options .*speed"),
         ({"options": {"momentum": "a"}}, TypeError, "options must be numbers or booleans"),
         ({"options": ["momentum"]}, TypeError, "options must be a dict such as"),
