@@ -208,6 +208,7 @@ class TestStore:
     )
     def test_members_that_were_kept_with_others_are_found(self, tmp_path, monkeypatch, change, members):
         expected = f(self.made(tmp_path), [2, 7])[:, list(members)]
+        f(self.made(tmp_path, seed=1, chunk=4), [2, 7])  # others of the same numbers
         monkeypatch.setattr(room, "advance", None)
         loaded = self.made(tmp_path, **change).load(DATA.x, DATA.y, [2, 7])
         assert np.array_equal(loaded.predict(DATA.x), expected)
