@@ -67,6 +67,12 @@ def test_a_large_penalty_at_first_is_no_divergence():
     assert np.isfinite(f(made, 5)).all()
 
 
+def test_outputs_that_begin_at_their_targets_are_no_divergence():
+    made = ensemble(action=None, members=1)
+    y = f(made, 0)[0, 0]
+    np.testing.assert_allclose(f(made, 20, y=y)[0, 0], y, atol=1e-5)
+
+
 def test_sorted_and_small_targets_are_no_divergence():
     y = np.repeat([0.0, 1.0], 3)[:, None]
     small = kernels.Sequential(kernels.Flatten(), kernels.Dense(), kernels.Relu(), kernels.Dense(1e-3))
