@@ -21,7 +21,7 @@ __all__ = ["KrylovBlock", "KrylovSolution", "Steps"]
 # The smallest and largest Ritz values tell early from late times after so many products.
 _FEW_STEPS = 20
 
-# Of what a step's entry holds.
+# Raised where the same key would give a step of other shapes or in other form.
 _VERSION = 2
 
 # Coefficients of so many times and outputs are put in the order of a matrix product at once.

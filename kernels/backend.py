@@ -122,7 +122,7 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any], stop: threading.
 
     XLA splits small operations over cores badly, whole tiles side by side use both well. JAX's x64 scope is local
     to a thread: `work` enters its own. Jobs that are under way when nobody listens any more are waited for: long ones
-    may look at `stop`, which is set then.
+    may look at `stop`, an event of this call's own, which is set when threads are not listened to any more.
     """
     jobs = list(jobs)
     if len(jobs) < 2 or cores() < 2 or not on_cpu() or hasattr(_here, "worker"):

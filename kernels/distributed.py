@@ -208,15 +208,21 @@ class Cluster:
 
         Where workers that held what tasks need have died, the tasks are sent anew, to those that took their place.
         """
-        fruitless = 0
+        fruitless = crowded = 0
+        several = len(undone)
         while undone:
             check_executor(self.executor)
-            before = len(undone)
-            # Alone, after a round of nothing but deaths, so that the one that kills is known.
-            yield undone[:1] if fruitless else undone[:]
-            fruitless = fruitless + 1 if len(undone) == before else 0
-            if fruitless == _ROUNDS:
-                raise self._deadly(f"{name} {undone[0]}")
+            some, before = undone[:several], len(undone)
+            yield some
+            if len(undone) < before:
+                fruitless, several = 0, 2 * several
+            else:
+                # Alone, after a round of nothing but deaths, so that the one that kills is known.
+                fruitless, crowded, several = fruitless + 1, crowded + (len(some) > 1), 1
+                if fruitless == _ROUNDS:
+                    raise self._deadly(f"{name} {undone[0]}")
+                if crowded == 2 * _ROUNDS:
+                    raise self._deadly(f"several tasks at a time, each a {name},")
             if undone:
                 self._sent.clear()
 

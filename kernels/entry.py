@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, reduce
+from functools import reduce
 from importlib.metadata import version
 from operator import or_
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 __all__ = [
     "FORMAT",
     "KINDS",
+    "MADE_BY",
     "NAME",
     "Contents",
     "DamageError",
@@ -32,7 +33,6 @@ __all__ = [
     "check_shapes",
     "damage_of",
     "digest_array",
-    "made_by",
     "open_plain",
     "read_entry",
     "read_header",
@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+# Read from a file here, since later a process may have too many of them open.
+MADE_BY = f"haarflow {version('haarflow')}"
 # kind, hash of the key, SHA-256 of the bytes.
 NAME = re.compile(r"([A-Za-z]+)-([0-9a-f]{32})-([0-9a-f]{64})\.h5")
 KINDS = "iufb"
@@ -96,12 +98,6 @@ def digest_array(x: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-@cache
-def made_by() -> str:
-    """Return the library's name and version, which are read from a file once."""
-    return f"haarflow {version('haarflow')}"
-
-
 def canonical(fields: Key, name: str = "key") -> str:
     """Return a dict of JSON values as the one text that equal dicts share."""
     if not isinstance(fields, dict) or not all(isinstance(field, str) for field in fields):
@@ -147,7 +143,7 @@ def build_entry(kind: str, key: Key, arrays: dict[str, np.ndarray], info: Key) -
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", userblock_size=block) as file:
         file.attrs["format"] = FORMAT
-        file.attrs["made_by"] = made_by()
+        file.attrs["made_by"] = MADE_BY
         file.attrs["kind"] = kind
         file.attrs["key"] = text
         file.attrs["info"] = canonical(info, "info")

@@ -16,6 +16,7 @@ import numpy as np
 
 from haarflow.kernels.entry import (
     FORMAT,
+    MADE_BY,
     NAME,
     Contents,
     DamageError,
@@ -26,7 +27,6 @@ from haarflow.kernels.entry import (
     canonical,
     check_shapes,
     digest_array,
-    made_by,
     read_entry,
     reading,
     stem,
@@ -94,7 +94,6 @@ class Store:
             raise StoreError(f"store cannot be {'made' if create else 'opened'} at {self.path}: {error}") from error
 
     def _open(self, create: bool) -> None:
-        made_by()  # later there may be too many open files to find out
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"store must be a folder, found the file {self.path}")
         if create:
@@ -109,7 +108,7 @@ class Store:
             if foreign or not create:
                 found = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "") if foreign else "no file"
                 raise StoreError(f"store must be an empty folder or one with {_MARKER}, found {found} in {self.path}")
-            self._write(json.dumps({"format": FORMAT, "made_by": made_by()}).encode(), marker)
+            self._write(json.dumps({"format": FORMAT, "made_by": MADE_BY}).encode(), marker)
         _check_marker(marker)
         if create and not os.access(self.path, os.W_OK | os.X_OK):
             raise StoreError(f"store must be a writable folder, found {self.path} read-only")

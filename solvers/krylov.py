@@ -158,7 +158,7 @@ def solve(
         ridge does not wait for the space, unless the ridge is below what is known of small eigenvalues.
     inverse : PreconditionedSolve, optional
         `Solved.inverse` of an earlier call for the same A, labels and ridge: taken where it is better than the space,
-        and gone on from where it was found for a larger tolerance.
+        and gone on from where it was found for a larger tolerance than this and does not meet this one.
     recall : callable, optional
         Called with the space before each step; returns the new block and its column, as `keep` was given them, or
         None where they have to be made. Neither the bits nor where growing stops depend on it.
@@ -209,7 +209,7 @@ def solve(
     if finishing.any():
         first = int(np.argmax(finishing))
         best = inverse if inverse is not None and inverse.error <= error[first] else None
-        if best is None or best.tolerance > how.tolerance:
+        if best is None or (best.tolerance > how.tolerance and best.error > how.tolerance):
             found_now = conjugate_gradients(
                 product,
                 labels.astype(float),

@@ -211,6 +211,24 @@ def test_a_column_that_kills_each_worker(tmp_path):
     assert client.columns == [2, 1, 0, 1, 1, 1]
 
 
+def test_workers_that_die_over_several_tasks_at_a_time_are_an_error(tmp_path):
+    """Such as of two threads with memory for one: each round would finish one task, and kill the workers."""
+    gram, _ = problem()
+    undone, crowds = list(range(100)), []
+    cluster = ours.Cluster(Deaths({}), TileStore(gram, kernels.Store(tmp_path), {}))
+
+    def run():
+        for some in cluster._rounds(undone, "tile"):
+            if len(some) == 1:
+                undone.remove(some[0])
+            else:
+                crowds.append(len(some))
+
+    with pytest.raises(RuntimeError, match="workers die over several tasks at a time, each a tile, of the orbit Gram"):
+        run()
+    assert crowds == [100, 2, 2, 2, 2, 2]
+
+
 def test_a_task_that_dask_gives_up_is_named_where_it_ran_alone(tmp_path):
     client = Deaths({2: 0, 1: 9, 0: 0}, KILLED)
     with pytest.raises(RuntimeError, match="workers die over column of tiles 1 of the orbit Gram"):

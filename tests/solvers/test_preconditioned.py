@@ -1,6 +1,7 @@
 """The preconditioned solve for t = inf under a ridge, against SciPy's cg and the dense inverse."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,8 +197,10 @@ def test_what_was_solved_for_a_larger_tolerance_is_gone_on_from():
     assert relative(roughly.alpha[0], exact) > 1e-6
     assert relative(finely.alpha[0], exact) < 1e-9 >= finely.error[0]
     assert 0 < finely.iterations < at_once.iterations
-    # What is better than was asked for stays as it is.
-    assert solve(1e-2, finely.inverse).alpha.tobytes() == finely.alpha.tobytes()
+    # What is better than was asked for stays as it is, whatever was asked for when it was found.
+    for inverse in (finely.inverse, replace(finely.inverse, tolerance=1.0)):
+        again = solve(1e-2, inverse)
+        assert (again.iterations, again.alpha.tobytes()) == (0, finely.alpha.tobytes())
 
 
 def test_what_was_solved_badly_is_solved_again():
@@ -210,8 +213,8 @@ def test_what_was_solved_badly_is_solved_again():
     assert relative(found.alpha[0], exact) < 1e-6
 
 
-def test_a_preconditioner_is_made_within_three_arrays():
-    """The columns, their root, and what one product of them takes."""
+def test_a_preconditioner_is_made_within_two_arrays_and_a_little():
+    """The columns and their root."""
     rows, rank = 3000, 200
 
     def columns(chosen):  # of the identity and a constant
@@ -223,7 +226,7 @@ def test_a_preconditioner_is_made_within_three_arrays():
     nystroem(columns, rows, rank)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 3 * 8 * rows * rank
+    assert peak < 2.4 * 8 * rows * rank
 
 
 def test_columns_that_do_not_fit():
