@@ -155,8 +155,8 @@ class Store:
         return None if found is None else found[0]
 
     def _sound(self, kind: str, key: Key, shapes: Shapes | None) -> tuple[Kept, Contents] | None:
-        text, passed = canonical(key), []
-        found = None
+        text, found = canonical(key), None
+        passed: list[tuple[str, Exception]] = []
         for path in self._paths(stem(kind, key)):
             try:
                 with reading():
@@ -169,8 +169,8 @@ class Store:
                 continue  # removed by another process in between
             except DamageError as damage:
                 passed.append((f"{path} is damaged and", damage))
-            except UnreadableError as problem:
-                passed.append((f"{path}", problem))
+            except UnreadableError as reason:
+                passed.append((f"{path}", reason))
             else:
                 found = Kept(path, signature, contents.places), contents
                 break

@@ -222,8 +222,10 @@ def solve(
                 progress=None if progress is None else lambda done, total: progress("conjugate gradients", done, total),
             )
             products, iterations = products + found_now.products, found_now.steps
-            better = best is None or found_now.error <= best.error
-            best = found_now if better else replace(best, tolerance=how.tolerance)
+            if best is None or found_now.error <= best.error:
+                best = found_now
+            else:
+                best = replace(best, tolerance=how.tolerance)
         alpha[finishing], error[finishing], inverse = best.solution, best.error, best
     cut, unresolved = ritz.cut(filter, times, rate, ridge), int(ritz.unresolved(0.0).sum())
     return Solved(alpha, error, cut, unresolved, space, products, finishing, iterations, inverse)
