@@ -231,7 +231,9 @@ class KrylovBlock:
         """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""
         reduced = self._reduced(labels)
         space, (recall, keep) = self._begun(reduced), self._kept(reduced)
-        while space.steps < _FEW_STEPS and not space.exhausted and space.dimension < self.how.dimension:
+        while space.steps < _FEW_STEPS and not space.exhausted:
+            if space.steps and space.dimension + space.next.shape[1] > self.how.dimension:
+                break
             space, _ = advance(space, self._product, recall, keep)
         return replace(self, space=space)
 

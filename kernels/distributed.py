@@ -215,7 +215,8 @@ class Cluster:
             some, before = undone[:several], len(undone)
             yield some
             if len(undone) < before:
-                fruitless, several = 0, 2 * several
+                # A cluster may be lost now and then, as long as several tasks at a time are done in between.
+                fruitless, crowded, several = 0, 0 if len(some) > 1 else crowded, 2 * several
             else:
                 # Alone, after a round of nothing but deaths, so that the one that kills is known.
                 fruitless, crowded, several = fruitless + 1, crowded + (len(some) > 1), 1

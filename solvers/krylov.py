@@ -27,6 +27,9 @@ Progress = Callable[[str, int, int], None]
 # the last one.
 _GROWTH = 1.2
 
+# Steps before conjugate gradients take over.
+_NOISE_STEPS = 20
+
 # Coefficients of so many times and outputs are lifted at once.
 _COLUMNS = 1024
 
@@ -247,7 +250,9 @@ def _grow_until(
         full = space.exhausted or space.dimension + space.next.shape[1] > how.dimension
         if space.steps and (full or _due(space)):
             found = check(space)
-            if full or (found.met(how.tolerance) | (found.invertible & aided)).all():
+            # Of fewer steps the product's noise is hardly known, which conjugate gradients have to know.
+            left = found.invertible & aided & (space.steps >= _NOISE_STEPS)
+            if full or (found.met(how.tolerance) | left).all():
                 return space, found, products
         space, multiplied = advance(space, product, recall, keep)
         products += multiplied

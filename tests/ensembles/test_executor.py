@@ -229,6 +229,16 @@ def test_workers_that_die_over_several_tasks_at_a_time_are_an_error(tmp_path):
     assert crowds == [100, 2, 2, 2, 2, 2]
 
 
+def test_a_cluster_that_is_lost_now_and_then_goes_on(tmp_path):
+    gram, _ = problem()
+    undone, rounds = list(range(2000)), 0
+    for some in ours.Cluster(Deaths({}), TileStore(gram, kernels.Store(tmp_path), {}))._rounds(undone, "tile"):
+        rounds += 1
+        if rounds % 12:
+            undone[:] = undone[min(len(some), 10) :]
+    assert rounds > 12 * 7
+
+
 def test_a_task_that_dask_gives_up_is_named_where_it_ran_alone(tmp_path):
     client = Deaths({2: 0, 1: 9, 0: 0}, KILLED)
     with pytest.raises(RuntimeError, match="workers die over column of tiles 1 of the orbit Gram"):

@@ -181,7 +181,27 @@ def test_what_was_solved_serves_other_times():
     assert last.error[1] == first.error[1]
 
 
-def test_what_was_solved_for_a_larger_tolerance_is_gone_on_from():
+@pytest.mark.parametrize("name", ["half singular", "steps", "three clusters"])
+def test_noise_is_known_before_conjugate_gradients_take_over(name):
+    """After one step of ten columns the estimate in float32 was a tenth of the error and less."""
+    case = large(name, 400)
+    gram, labels, ridge = case.gram.astype("float32"), case.labels(10), 1e-6 * case.values.max()
+    exact = np.linalg.solve(gram.astype(float) + ridge * np.eye(400), labels)
+    found = solvers.solve(
+        lambda v: gram @ v.astype("float32"),
+        labels,
+        FLOW,
+        [np.inf],
+        1.0,
+        ridge,
+        how=solvers.Krylov(1e-3, preconditioner=60),
+        columns=lambda i: gram[:, i],
+    )
+    assert 0.1 < found.error[0] / relative(found.alpha[0], exact) < 1000
+
+
+def test_what_was_solved_for_a_larger_tolerance_is_gone_on_from(monkeypatch):
+    monkeypatch.setattr(solvers.krylov, "_NOISE_STEPS", 1)  # of more steps the space is enough for the larger one
     gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
 
     def solve(tolerance, inverse=None):
