@@ -97,7 +97,11 @@ class Store:
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"store must be a folder, found the file {self.path}")
         if create:
+            missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                if os.access(folder.parent, os.R_OK):  # those above the store may let nobody list them
+                    _flush(folder)
         elif not self.path.exists():
             raise StoreError(f"store must be an existing folder, found nothing at {self.path}")
         marker = self.path / _MARKER
@@ -219,7 +223,7 @@ class Store:
         path = self.path / f"{start}-{hashlib.sha256(content).hexdigest()}.h5"
         try:
             if _is_sound(path, most=len(content)):
-                self._flush_folder(path)  # whoever wrote it may have failed to
+                _flush(path)  # whoever wrote it may have failed to
             else:
                 self._write(content, path)
         except StoreError:
@@ -244,21 +248,7 @@ class Store:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._flush_folder(path)
-
-    def _flush_folder(self, path: Path) -> None:
-        """Flush the folder with a file's name in it."""
-        if not hasattr(os, "O_DIRECTORY"):  # there folders cannot be flushed
-            return
-        try:
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            if error.errno not in _NO_FLUSH:
-                raise StoreError(f"{path} was written, but its folder could not be flushed to disk: {error}") from error
+        _flush(path)
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, by name.
@@ -346,6 +336,21 @@ class Store:
             except FileNotFoundError:
                 continue
             yield entry
+
+
+def _flush(path: Path) -> None:
+    """Flush the folder with a file's or folder's name in it."""
+    if not hasattr(os, "O_DIRECTORY"):  # there folders cannot be flushed
+        return
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH:
+            raise StoreError(f"{path} was written, but its folder could not be flushed to disk: {error}") from error
 
 
 def _most(shapes: Shapes | None) -> int | None:

@@ -119,6 +119,21 @@ def test_folders_that_cannot_be_flushed(tmp_path, monkeypatch, code):
     assert store.get("gram", KEY) is not None
 
 
+def test_the_names_of_new_folders_are_flushed_too(tmp_path, monkeypatch):
+    flush, flushed = os.fsync, []
+
+    def note(descriptor):
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        flush(descriptor)
+
+    monkeypatch.setattr(module.os, "fsync", note)
+    Store(tmp_path / "a" / "b")
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")} <= {*flushed}
+    flushed.clear()
+    Store(tmp_path / "a" / "b")
+    assert flushed == []
+
+
 def test_a_folder_that_fails_to_be_flushed(store, monkeypatch):
     fail_for_folders(monkeypatch, errno.EIO)
     for _ in range(2):  # again, where the same bytes are there already
