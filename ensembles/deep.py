@@ -12,7 +12,7 @@ from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
 from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples, check_room
-from haarflow.jacobian import mean_jacobian
+from haarflow.jacobian import elements_at_once, mean_jacobian
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.orbit_tiles import Progress
@@ -354,6 +354,8 @@ class DeepEnsemble:
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
         shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
         check_room("times", shape, "[times, test points, outputs, ...]")
+        turned = (elements_at_once(fitted.problem.action), len(fitted.problem.x), len(times), fitted.problem.y.shape[1])
+        check_room("times", turned, "[elements, samples, times, outputs]")
         with progress_bar(self._progress) as progress:
             self._fitted, learnt = learn(fitted, self._filter, times, progress)
         out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)

@@ -11,7 +11,7 @@ from haarflow.kernels import AnalyticKernel
 from haarflow.kernels.gradients import ntk_gradient
 from haarflow.learning import Learnt
 
-__all__ = ["mean_jacobian"]
+__all__ = ["elements_at_once", "mean_jacobian"]
 
 
 def mean_jacobian(
@@ -57,6 +57,14 @@ def mean_jacobian(
             turned = _turned(fitted, coefficients, elements).reshape(len(x), columns)
             out += ntk_gradient(kernel, x_test, action(g, x), turned)
     return np.moveaxis(out.reshape(len(x_test), len(times), k, *x.shape[1:]), 1, 0)
+
+
+def elements_at_once(action: Action | HaarAction) -> int:
+    """Return how many elements coefficients are turned by at once: one of a finite group, or all nodes."""
+    if isinstance(action, Action):
+        return 1
+    count, images = aligned_rule(action.group.dim, action.group.resolution).rotations.shape[:2]
+    return int(count * images)
 
 
 def _turned(fitted: Fitted, coefficients: list[np.ndarray], elements: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The derivative of the mean against central differences, at kinks, and where there is none."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,18 @@ def test_other_kernels_are_refused():
     x = np.eye(3)
     with pytest.raises(TypeError, match=r"needs a network or kernels.analytic"):
         hf.DeepEnsemble(Kernel()).fit(x, x[:, :1]).jacobian(x, [1.0])
+
+
+@pytest.mark.parametrize("nodes", [16, 64])
+def test_nodes_that_do_not_fit_are_refused(monkeypatch, nodes):
+    """All nodes' coefficients are there at once: room is made for those of 16, not of 64."""
+    action, output = compact(groups.so2(nodes))
+    x = np.random.default_rng(0).standard_normal((3, 3, 2))
+    ensemble = hf.DeepEnsemble(dense(kernels.Erf), action, output, progress=False).fit(x[:2], x[:2, 0])
+    size, real = 8 * 32 * 2 * 2, os.sysconf  # 32 nodes, 2 samples, 2 outputs
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": size}.get(name) or real(name))
+    if nodes == 16:
+        assert ensemble.jacobian(x[2:], 1.0).shape == (1, 1, 2, 3, 2)
+        return
+    with pytest.raises(ValueError, match=r"times must be fewer: .*\[elements, samples, times, outputs\]"):
+        ensemble.jacobian(x[2:], 1.0)
