@@ -190,6 +190,16 @@ def test_steps_that_draw_some_of_a_sum_need_a_share_of_the_penalty(trained):
     assert penalised(0.0, **{**drawn, "loss": "mean"}).critical_penalty(x, y, found) == pytest.approx(mean, rel=1e-6)
 
 
+def test_a_critical_penalty_is_negative_where_deviations_decay_without():
+    """Of a linear network the Hessian is known: on odd weights it is the mean square of what they see."""
+    x = np.random.default_rng(0).standard_normal((30, 2))
+    linear = kernels.Sequential(kernels.Dense(1.5))
+    ensemble = hf.FiniteEnsemble(linear, 1, 1, SWAP, dtype="float64", progress=False)
+    found = ensemble.critical_penalty(x, x[:, :1], ({"weights": np.ones((2, 1))},))
+    seen = 1.5 / np.sqrt(2) * SWAP.orbit(x).reshape(-1, 2) @ np.array([1, -1]) / np.sqrt(2)
+    assert found == pytest.approx(-np.mean(seen**2), rel=1e-6)
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_deviations_decay_above_the_critical_penalty_and_grow_below(trained, factor):
     x, y, found, parts, network = trained
