@@ -65,7 +65,7 @@ class FiniteEnsemble:
     progress : callable, bool, optional
         progress(label, done, total); default a bar on a terminal and none elsewhere.
     chunk : int
-        Members that are trained side by side, and kept in one file; at least as many as there are cores.
+        Members that are trained side by side, and kept in one file; fewer than there are cores leave some idle.
 
     Raises
     ------

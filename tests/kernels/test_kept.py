@@ -34,12 +34,17 @@ def tiles(tmp_path):
     return found
 
 
-def test_a_change_whose_time_is_set_back_is_noticed(kept):
+def damage(kept, name):
+    """Overwrite the beginning of an array, and set the time of writing back."""
     before = kept.path.stat()
     with open(kept.path, "r+b") as file:
-        file.seek(kept.places["block"].offset)
+        file.seek(kept.places[name].offset)
         file.write(bytes(8))
     os.utime(kept.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_change_whose_time_is_set_back_is_noticed(kept):
+    damage(kept, "block")
     with pytest.raises(DamageError, match="it was changed since it was verified"):
         kept.read("block")
 
@@ -57,12 +62,7 @@ def test_a_hard_link_is_no_damage(tiles, tmp_path, recwarn):
 
 def test_damage_whose_time_is_set_back_is_computed_again(tiles):
     block = tiles.block(CORNER, 0)
-    kept = tiles._open[CORNER]
-    before = kept.path.stat()
-    with open(kept.path, "r+b") as file:
-        file.seek(kept.places["block_0"].offset)
-        file.write(bytes(8))
-    os.utime(kept.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    damage(tiles._open[CORNER], "block_0")
     with pytest.warns(StoreWarning, match="is damaged and is computed again: its checksum is wrong"):
         assert tiles.block(CORNER, 0).tobytes() == block.tobytes()
 
