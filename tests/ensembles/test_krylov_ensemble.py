@@ -297,6 +297,14 @@ def test_timescales_are_those_of_ritz_values():
     assert krylov.timescales[0] == pytest.approx(dense.timescales[0], rel=1e-10)
 
 
+def test_timescales_keep_to_the_largest_dimension():
+    """A step adds nine, since ten outputs sum to 0; the first is taken whatever the dimension is."""
+    x, y, _ = data()
+    for dimension, known in ((17, 9), (18, 18), (5, 9)):
+        ensemble = hf.DeepEnsemble(NETWORK, solver=solvers.Krylov(dimension=dimension)).fit(x, y)
+        assert len(ensemble.timescales) == known
+
+
 def test_what_timescales_cost_is_kept(tmp_path, monkeypatch):
     x, y, x_test = data()
     first = hf.DeepEnsemble(NETWORK, solver="krylov", ridge=1e-3, store=tmp_path).fit(x, y)
