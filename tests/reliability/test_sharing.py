@@ -29,8 +29,8 @@ def test_two_writers_and_two_readers(zygote, case, store, seed):
     tiles, kinds = finished(store)
     assert set(computed) == tiles == set(CORNERS)
     assert kinds.total() == files
-    # Seldom both begin the same tile.
-    assert len(computed) <= 1.5 * len(CORNERS)
+    # Both may begin the same tile, which each draws by itself: 13 tiles are usual, and 19 as rare as 1 in 100,000.
+    assert len(computed) <= 1.8 * len(CORNERS)
     assert damages(store) == []
     checked = CliRunner().invoke(app, ["store", "check", str(store)])
     assert checked.exit_code == 0, checked.output
