@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -36,37 +37,37 @@ class Checkpoints:
     key: Key
     template: State
 
-    def get(
-        self, members: Sequence[int], step: int, known: dict[tuple[int, ...], set[int]] | None = None
-    ) -> list[State] | None:
-        """Return members at a step, or None: those kept together, or each from wherever it is.
-
-        Parameters
-        ----------
-        members : sequence of int
-            Which.
-        step : int
-            The step.
-        known : dict, optional
-            What `steps` says; default asked for where it is needed.
-        """
-        together = self._together(members, step)
-        if together is not None:
-            return together
-        places: dict[int, tuple[tuple[int, ...], int]] = {}
-        for several, at in (self.steps() if known is None else known).items():
-            if step in at:
-                places |= {member: (several, i) for i, member in enumerate(several)}
-        if not all(member in places for member in members):
-            return None
-        files = {several: self._together(several, step) for several in {places[member][0] for member in members}}
-        found = []
-        for several, place in (places[member] for member in members):
-            states = files[several]
-            if states is None:
-                return None
-            found.append(states[place])
+    @cached_property
+    def files(self) -> dict[int, list[tuple[int, ...]]]:
+        """Which members are kept together at each step, as it was when first asked for."""
+        found: dict[int, list[tuple[int, ...]]] = {}
+        for entry in self.store.entries():
+            if entry.kind != _KIND or entry.key is None:
+                continue
+            members, step = entry.key.get("members"), entry.key.get("step")
+            if isinstance(members, list) and isinstance(step, int) and entry.key == self._key(members, step):
+                found.setdefault(step, []).append(tuple(members))
         return found
+
+    def members(self, step: int) -> set[int]:
+        """Return which members are kept at a step, together with whichever others."""
+        return {member for several in self.files.get(step, ()) for member in several}
+
+    def get(self, members: Sequence[int], step: int) -> list[State] | None:
+        """Return members at a step, or None: those kept together, or each from wherever it is."""
+        together = self._together(members, step)
+        if together is not None or not self.members(step).issuperset(members):
+            return together
+        found: dict[int, State] = {}
+        for several in self.files[step]:
+            wanted = {*members}.intersection(several) - {*found}
+            if not wanted or several == tuple(members):
+                continue
+            # Copied, so that the file's other members do not stay in memory.
+            for member, state in zip(several, self._together(several, step) or (), strict=False):
+                if member in wanted:
+                    found[member] = State(*jax.tree.map(np.copy, _parts(state)))
+        return [found[member] for member in members] if len(found) == len({*members}) else None
 
     def _together(self, members: Sequence[int], step: int) -> list[State] | None:
         leaves, tree = jax.tree.flatten(_parts(self.template))
@@ -85,19 +86,8 @@ class Checkpoints:
         arrays = {_name(i): np.stack(same) for i, same in enumerate(zip(*each, strict=True))}
         self.store.put(_KIND, self._key(members, step), arrays)
 
-    def steps(self) -> dict[tuple[int, ...], set[int]]:
-        """Return which steps are kept of which members together."""
-        found: dict[tuple[int, ...], set[int]] = {}
-        for entry in self.store.entries():
-            if entry.kind != _KIND or entry.key is None:
-                continue
-            members, step = entry.key.get("members"), entry.key.get("step")
-            if isinstance(members, list) and isinstance(step, int) and entry.key == self._key(members, step):
-                found.setdefault(tuple(members), set()).add(step)
-        return found
-
-    def refusal(self, step: int) -> str:
-        """Say how what is kept differs from what was asked for at a step."""
+    def refusal(self, members: Sequence[int], step: int) -> str:
+        """Say how what is kept differs from members that were asked for at a step."""
         nearest: tuple[list[str], Key] | None = None
         for entry in self.store.entries():
             if entry.kind != _KIND or entry.key is None:
@@ -111,10 +101,11 @@ class Checkpoints:
             return "it holds no members"
         differing, found = nearest
         if not differing:
-            known = self.steps()
-            there = sorted({member for several, at in known.items() if step in at for member in several})
-            steps = sorted({step for at in known.values() for step in at})
-            return "of the same ensemble it holds " + (f"members {there} there" if there else f"steps {steps}")
+            there = self.members(step)
+            if there.issuperset(members):
+                return "the files that held them are damaged or cannot be read"
+            of_these = f"members {sorted(there)} there" if there else f"steps {sorted(self.files)}"
+            return f"of the same ensemble it holds {of_these}"
         said = [f"{name} = {_short(found.get(name))}, not {_short(self.key.get(name))}" for name in differing]
         return "its nearest members have " + "; ".join(said)
 

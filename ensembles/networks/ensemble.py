@@ -267,12 +267,16 @@ class FiniteEnsemble:
             For a step that was not asked for, or members that do not fit the memory.
         """
         run, (*_, last) = self._chosen("parameters", step)
-        # As many again while they are copied; shapes are counted as float64.
-        scale = 2 * np.dtype(self._settings.dtype).itemsize / 8
+        # Shapes are counted as float64.
+        scale = np.dtype(self._settings.dtype).itemsize / 8
         room = (len(self.members), round(scale * run.setup.recipe.network.parameters))
         check_room("members (ask for some by members=)", room, "[members, parameters]")
-        states = [state for first, members in run.chunks() for state in self._states(run, first, members, last)]
-        return [jax.tree.map(np.copy, state.parameters) for state in states]
+        # Copied chunk by chunk, so that neither files nor optimizers stay in memory.
+        return [
+            jax.tree.map(np.copy, state.parameters)
+            for first, members in run.chunks()
+            for state in self._states(run, first, members, last)
+        ]
 
     def largest_stable_rate(self, x: Any, y: Any, parameters: Any = None) -> float:
         """Return the largest learning rate at which plain gradient descent is stable.

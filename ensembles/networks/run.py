@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from haarflow.kernels import Store
 from haarflow.kernels.orbit_tiles import Progress
@@ -63,7 +64,6 @@ class Run:
         DivergenceError, ValueError
             As `FiniteEnsemble.fit` and `load` have it.
         """
-        before = {} if self.checkpoints is None else self.checkpoints.steps()
         report = Counter(progress, "training", len(self.members) * steps[-1])
         found: dict[tuple[int, int], list[State]] = {}
         risen: list[int] = []
@@ -71,9 +71,9 @@ class Run:
             states: list[State] | None = None
             taken = 0
             for target in steps:
-                kept = self._kept(members, target, before, train)
+                kept = self._kept(members, target, train)
                 if kept is None:
-                    kept = self._reach(states, members, taken, target, save_every, before, report)
+                    kept = self._reach(states, members, taken, target, save_every, report)
                 else:
                     report((target - taken) * len(members))
                 states, taken = kept, target
@@ -91,7 +91,7 @@ class Run:
             f"{step} above the sum of what it and that of outputs 0 were at first; {self._stable(members[0])}"
         )
 
-    @property
+    @cached_property
     def checkpoints(self) -> Checkpoints | None:
         """Where members are kept, if anywhere."""
         return None if self.store is None else Checkpoints(self.store, self.setup.key, self.setup.template)
@@ -101,17 +101,15 @@ class Run:
         for first in range(0, len(self.members), self.chunk):
             yield first, list(self.members[first : first + self.chunk])
 
-    def _kept(
-        self, members: list[int], target: int, before: dict[tuple[int, ...], set[int]], train: bool
-    ) -> list[State] | None:
+    def _kept(self, members: list[int], target: int, train: bool) -> list[State] | None:
         checkpoints = self.checkpoints
         if checkpoints is None:
             return None
-        found = checkpoints.get(members, target, before)
+        found = checkpoints.get(members, target)
         if found is None and not train:
             raise ValueError(
                 f"store {checkpoints.store.path} does not hold members {members} at step {target}: "
-                f"{checkpoints.refusal(target)}"
+                f"{checkpoints.refusal(members, target)}"
             )
         return found
 
@@ -122,13 +120,14 @@ class Run:
         taken: int,
         target: int,
         save_every: int | None,
-        before: dict[tuple[int, ...], set[int]],
         report: Counter,
     ) -> list[State]:
         """Train some members to a step, from the latest step that is kept."""
         checkpoints = self.checkpoints
-        for step in sorted(before.get(tuple(members), ()), reverse=True):
-            found = checkpoints.get(members, step, before) if checkpoints and taken < step < target else None
+        for step in sorted(checkpoints.files if checkpoints else (), reverse=True):
+            if not taken < step < target or not checkpoints.members(step).issuperset(members):
+                continue
+            found = checkpoints.get(members, step)
             if found is not None:
                 report((step - taken) * len(members))
                 states, taken = found, step

@@ -1,6 +1,8 @@
 """FiniteEnsemble: the steps it takes, its law, members alone, stores, and what it refuses."""
 
 import os
+import tracemalloc
+import warnings
 
 import jax
 import numpy as np
@@ -222,6 +224,63 @@ class TestStore:
             f(self.made(tmp_path, members=8, chunk=5), 7), f(ensemble(**{**OPTIONS, "members": 8}), 7)
         )
         assert taken[0] == [5, 6, 7]
+
+    @pytest.mark.parametrize("change", [{"chunk": 3}, {"members": [4, 1]}], ids=["chunk", "members"])
+    def test_training_goes_on_from_members_kept_with_others(self, tmp_path, monkeypatch, change):
+        self.made(tmp_path).fit(DATA.x, DATA.y, 8, save_every=4)
+        taken = []
+        monkeypatch.setattr(room, "advance", lambda *a: taken.append(a[5:7]) or training.advance(*a))
+        expected = f(ensemble(**{**OPTIONS, **change}), [6, 12])
+        taken.clear()
+        assert np.array_equal(f(self.made(tmp_path, **change), [6, 12]), expected)
+        assert {*taken} == {(4, 2), (8, 4)}
+
+    def test_a_sound_file_serves_where_another_of_the_same_members_is_damaged(self, tmp_path):
+        """Whichever of the two is found first."""
+        expected = f(self.made(tmp_path, members=2), 7)
+        (smaller,) = tmp_path.glob("members-*.h5")
+        f(self.made(tmp_path, members=4, chunk=4), 7)
+        (larger,) = {*tmp_path.glob("members-*.h5")} - {smaller}
+        for path, members in ((larger, [1]), (smaller, [1, 0])):
+            whole = path.read_bytes()
+            path.write_bytes(whole[:-20] + bytes(20))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", kernels.StoreWarning)  # only the first that is looked at is told
+                loaded = self.made(tmp_path, members=members, chunk=1).load(DATA.x, DATA.y, 7)
+                assert np.array_equal(loaded.predict(DATA.x), expected[:, members])
+            path.write_bytes(whole)
+
+    def test_damaged_files_are_told_where_nothing_is_trained(self, tmp_path):
+        f(self.made(tmp_path, members=2), 7)
+        (path,) = tmp_path.glob("members-*.h5")
+        path.write_bytes(path.read_bytes()[:-1])
+        with (
+            pytest.warns(kernels.StoreWarning, match="is damaged"),
+            pytest.raises(ValueError, match=r"does not hold members \[1\] at step 7: the files that held them are dam"),
+        ):
+            self.made(tmp_path, members=[1]).load(DATA.x, DATA.y, 7)
+
+    def test_members_kept_with_others_are_listed_once(self, tmp_path, monkeypatch):
+        f(self.made(tmp_path), [2, 7])
+        listed, entries = [], kernels.Store.entries
+        monkeypatch.setattr(kernels.Store, "entries", lambda self: listed.append(1) or entries(self))
+        self.made(tmp_path, chunk=1).load(DATA.x, DATA.y, [2, 7]).predict(DATA.x)
+        assert len(listed) == 1
+
+    @pytest.mark.parametrize("chunk", [1, 6])
+    def test_parameters_of_members_kept_with_others_leave_the_rest(self, tmp_path, chunk):
+        """Neither optimizers nor the files' other members stay in memory."""
+        adam = {"optimizer": "adam", "options": None, "width": 500, "learning_rate": 0.01}
+        self.made(tmp_path, **adam, members=48, chunk=8).fit(DATA.x, DATA.y, 0)
+        few = self.made(tmp_path, **adam, members=range(0, 48, 8), chunk=chunk).load(DATA.x, DATA.y, 0)
+        tracemalloc.start()
+        found = few.parameters()
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(found))
+        file = max(path.stat().st_size for path in tmp_path.glob("members-*.h5"))  # six of them, each of 4 sizes
+        assert kept < 1.1 * size
+        assert peak < 4 * size + 3 * file
 
     def test_checkpoints_of_other_data_are_refused(self, tmp_path):
         with pytest.raises(ValueError, match="it holds no members"):
