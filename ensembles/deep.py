@@ -354,8 +354,9 @@ class DeepEnsemble:
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
         shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
         check_room("times", shape, "[times, test points, outputs, ...]")
-        turned = (elements_at_once(fitted.problem.action), len(fitted.problem.x), len(times), fitted.problem.y.shape[1])
-        check_room("times", turned, "[elements, samples, times, outputs]")
+        # Coefficients that are turned, with what they are made of and made into.
+        turned = (3, elements_at_once(fitted.problem.action), *fitted.problem.x.shape[:1], shape[0], shape[2])
+        check_room("times", turned, "[arrays, elements, samples, times, outputs]")
         with progress_bar(self._progress) as progress:
             self._fitted, learnt = learn(fitted, self._filter, times, progress)
         out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)

@@ -49,7 +49,8 @@ def mean_jacobian(
                 elements, weights = _nodes(action, x_test[i], x @ component.T)
                 elements = elements @ component
                 sources = np.einsum("jqab,j...b->jq...a", elements, x).reshape(-1, *x.shape[1:])
-                turned = _turned(fitted, coefficients, elements) * weights[:, None, None]
+                turned = _turned(fitted, coefficients, elements)
+                turned *= weights[:, None, None]
                 out[i] += ntk_gradient(kernel, x_test[i : i + 1], sources, turned.reshape(-1, columns))[0]
     else:
         for g in range(action.group.order):

@@ -34,7 +34,7 @@ _ROUNDS = 3
 
 
 class ClusterWarning(UserWarning):
-    """Workers are set up so that they are slow."""
+    """Workers are slow: for how they are set up, or since they die over more tasks at a time."""
 
 
 def check_executor(executor: Any) -> None:
@@ -208,22 +208,29 @@ class Cluster:
 
         Where workers that held what tasks need have died, the tasks are sent anew, to those that took their place.
         """
-        fruitless = crowded = 0
-        several = len(undone)
+        fruitless, several = 0, len(undone)
+        least = most = several + 1
         while undone:
             check_executor(self.executor)
             some, before = undone[:several], len(undone)
             yield some
             if len(undone) < before:
-                # A cluster may be lost now and then, as long as several tasks at a time are done in between.
-                fruitless, crowded, several = 0, 0 if len(some) > 1 else crowded, 2 * several
+                fruitless, several = 0, min(2 * several, most)
             else:
                 # Alone, after a round of nothing but deaths, so that the one that kills is known.
-                fruitless, crowded, several = fruitless + 1, crowded + (len(some) > 1), 1
+                fruitless, several = fruitless + 1, 1
                 if fruitless == _ROUNDS:
                     raise self._deadly(f"{name} {undone[0]}")
-                if crowded == 2 * _ROUNDS:
-                    raise self._deadly(f"several tasks at a time, each a {name},")
+                if len(some) >= max(least, 2):  # once is bad luck
+                    most = len(some) // 2
+                    warnings.warn(
+                        f"workers die over {len(some)} tasks at a time, each a {name}, and are given {most} from now "
+                        f"on, which may leave some idle: {self._why()}",
+                        ClusterWarning,
+                        stacklevel=2,
+                    )
+                if len(some) > 1:
+                    least = min(least, len(some))
             if undone:
                 self._sent.clear()
 
@@ -245,12 +252,14 @@ class Cluster:
             raise self._deadly(alone) from error
 
     def _deadly(self, name: str) -> RuntimeError:
+        return RuntimeError(f"workers die over {name} of the orbit Gram each time: {self._why()}")
+
+    def _why(self) -> str:
         problem = self.tiles.problem
         block = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in problem.shapes((0, 0)).values())
-        return RuntimeError(
-            f"workers die over {name} of the orbit Gram each time: most likely their memory is too small for the "
-            f"samples of {problem.x.nbytes / 1e6:.0f} MB and several arrays like a tile of {block / 1e6:.0f} MB, and "
-            "their logs tell"
+        return (
+            f"most likely their memory is too small for the samples of {problem.x.nbytes / 1e6:.0f} MB and several "
+            f"arrays like a tile of {block / 1e6:.0f} MB, and their logs tell"
         )
 
 

@@ -145,10 +145,11 @@ def test_nodes_that_do_not_fit_are_refused(monkeypatch, nodes):
     action, output = compact(groups.so2(nodes))
     x = np.random.default_rng(0).standard_normal((3, 3, 2))
     ensemble = hf.DeepEnsemble(dense(kernels.Erf), action, output, progress=False).fit(x[:2], x[:2, 0])
-    size, real = 8 * 32 * 2 * 2, os.sysconf  # 32 nodes, 2 samples, 2 outputs
+    size, real = 3 * 8 * 32 * 2 * 2, os.sysconf  # three arrays of 32 nodes, 2 samples, 2 outputs
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": size}.get(name) or real(name))
     if nodes == 16:
         assert ensemble.jacobian(x[2:], 1.0).shape == (1, 1, 2, 3, 2)
         return
-    with pytest.raises(ValueError, match=r"times must be fewer: .*\[elements, samples, times, outputs\]"):
+    said = r"times must be fewer: .*\[arrays, elements, samples, times, outputs\] = \[3, 128, 2, 1, 2\]"
+    with pytest.raises(ValueError, match=said):
         ensemble.jacobian(x[2:], 1.0)

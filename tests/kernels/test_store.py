@@ -134,6 +134,16 @@ def test_the_names_of_new_folders_are_flushed_too(tmp_path, monkeypatch):
     assert flushed == []
 
 
+def test_a_folder_whose_name_failed_to_be_flushed_is_flushed_again(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(module.os, "fsync", failing(errno.EIO))
+    with pytest.raises(StoreError, match="its folder could not be flushed to disk"):
+        Store(tmp_path / "store")
+    monkeypatch.setattr(module.os, "fsync", lambda file: flushed.append(os.readlink(f"/proc/self/fd/{file}")))
+    Store(tmp_path / "store")
+    assert str(tmp_path) in flushed
+
+
 def test_a_folder_that_fails_to_be_flushed(store, monkeypatch):
     fail_for_folders(monkeypatch, errno.EIO)
     for _ in range(2):  # again, where the same bytes are there already
