@@ -15,6 +15,7 @@ from haarflow.solvers.preconditioned import (
     conjugate_gradients,
     nystroem,
     nystroem_from_space,
+    typical_rest,
 )
 from haarflow.solvers.resolution import ridged
 
@@ -280,7 +281,9 @@ def _invertible(ritz: Ritz, filter: Filter, times: np.ndarray, rate: float, ridg
 
 def _approximation(space: KrylovSpace, how: Krylov, columns: Columns | None) -> Nystroem:
     if how.preconditioner and columns is not None:
-        return nystroem(columns, space.rows, how.preconditioner)
+        drawn = nystroem(columns, space.rows, how.preconditioner)
+        # The space may have seen smaller eigenvalues than the drawn columns.
+        return replace(drawn, rest=min(drawn.rest, typical_rest(space)))
     known = nystroem_from_space(space)
     return known if how.preconditioner else Nystroem((), np.empty((0, 0)), np.empty(0), known.rest)
 

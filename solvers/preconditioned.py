@@ -138,9 +138,14 @@ def nystroem_from_space(space: KrylovSpace) -> Nystroem:
     below = space.coupling @ vectors[-space.sizes[-1] :, kept]
     root = np.concatenate([vectors[:, kept] * values[kept], below]) / np.sqrt(values[kept])
     turn, roots, _ = scipy.linalg.svd(root, full_matrices=False, overwrite_a=True)
-    rest = float(np.trace(projected[-space.sizes[-1] :, -space.sizes[-1] :])) / space.sizes[-1]
     basis = space.basis if space.exhausted else (*space.basis, space.next)
-    return Nystroem(basis, turn, roots**2, max(rest, 0.0))
+    return Nystroem(basis, turn, roots**2, typical_rest(space))
+
+
+def typical_rest(space: KrylovSpace) -> float:
+    """Return the mean of A on the last step's columns: what the steps before have left of it."""
+    last = space.sizes[-1]
+    return max(float(np.trace(space.projection()[-last:, -last:])) / last, 0.0)
 
 
 def conjugate_gradients(

@@ -69,6 +69,15 @@ class Checkpoints:
                     found[member] = State(*jax.tree.map(np.copy, _parts(state)))
         return [found[member] for member in members] if len(found) == len({*members}) else None
 
+    def latest(self, members: Sequence[int], after: int, before: int) -> tuple[int, list[State]] | None:
+        """Return the last step between two at which members are kept, and the members, or None."""
+        for step in sorted(self.files, reverse=True):
+            if after < step < before and self.members(step).issuperset(members):
+                found = self.get(members, step)
+                if found is not None:
+                    return step, found
+        return None
+
     def _together(self, members: Sequence[int], step: int) -> list[State] | None:
         leaves, tree = jax.tree.flatten(_parts(self.template))
         shapes: Shapes = {

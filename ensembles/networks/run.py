@@ -124,14 +124,10 @@ class Run:
     ) -> list[State]:
         """Train some members to a step, from the latest step that is kept."""
         checkpoints = self.checkpoints
-        for step in sorted(checkpoints.files if checkpoints else (), reverse=True):
-            if not taken < step < target or not checkpoints.members(step).issuperset(members):
-                continue
-            found = checkpoints.get(members, step)
-            if found is not None:
-                report((step - taken) * len(members))
-                states, taken = found, step
-                break
+        latest = None if checkpoints is None else checkpoints.latest(members, taken, target)
+        if latest is not None:
+            report((latest[0] - taken) * len(members))
+            taken, states = latest
         if states is None:
             states = [self.setup.begin(member) for member in members]
         every = save_every if save_every and checkpoints else target

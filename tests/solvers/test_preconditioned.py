@@ -200,6 +200,26 @@ def test_noise_is_known_before_conjugate_gradients_take_over(name):
     assert 0.1 < found.error[0] / relative(found.alpha[0], exact) < 1000
 
 
+@pytest.mark.parametrize("rank", [20, 60])
+def test_the_estimate_knows_smaller_eigenvalues_than_the_drawn_columns(rank):
+    """Of steps the columns see the upper ones alone: judged by them the error was 24 times as large as estimated."""
+    case = large("steps", 400)
+    labels, ridge = case.labels(10), 1e-6 * case.values.max()
+    found = solvers.solve(
+        lambda v: case.gram @ v,
+        labels,
+        FLOW,
+        [np.inf],
+        1.0,
+        ridge,
+        how=solvers.Krylov(1e-3, preconditioner=rank),
+        columns=lambda i: case.gram[:, i],
+    )
+    exact = np.linalg.solve(case.gram + ridge * np.eye(400), labels)
+    assert found.preconditioned.all()
+    assert 1 < found.error[0] / relative(found.alpha[0], exact) < 1000
+
+
 def test_what_was_solved_for_a_larger_tolerance_is_gone_on_from(monkeypatch):
     monkeypatch.setattr(solvers.krylov, "_NOISE_STEPS", 1)  # of more steps the space is enough for the larger one
     gram, labels, ridge, exact = problem("k^-1.5", 1e-4)
