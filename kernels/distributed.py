@@ -126,6 +126,8 @@ class Cluster:
     executor: Any
     tiles: TileStore
     _sent: list[Any] = field(default_factory=list, repr=False, compare=False)
+    _lost: list[int] = field(default_factory=list, repr=False, compare=False)
+    _most: list[int] = field(default_factory=list, repr=False, compare=False)
 
     def make_all(self, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
         """Have all tiles made, and yield them without their blocks, which stay in the store."""
@@ -209,30 +211,34 @@ class Cluster:
         Where workers that held what tasks need have died, the tasks are sent anew, to those that took their place.
         """
         fruitless, several = 0, len(undone)
-        least = most = several + 1
         while undone:
             check_executor(self.executor)
-            some, before = undone[:several], len(undone)
+            some, before = undone[: min([several, *self._most])], len(undone)
             yield some
             if len(undone) < before:
-                fruitless, several = 0, min(2 * several, most)
+                fruitless, several = 0, 2 * len(some)
+                self._lost[:] = [size for size in self._lost if size > len(some)]
             else:
                 # Alone, after a round of nothing but deaths, so that the one that kills is known.
                 fruitless, several = fruitless + 1, 1
                 if fruitless == _ROUNDS:
                     raise self._deadly(f"{name} {undone[0]}")
-                if len(some) >= max(least, 2):  # once is bad luck
-                    most = len(some) // 2
-                    warnings.warn(
-                        f"workers die over {len(some)} tasks at a time, each a {name}, and are given {most} from now "
-                        f"on, which may leave some idle: {self._why()}",
-                        ClusterWarning,
-                        stacklevel=2,
-                    )
                 if len(some) > 1:
-                    least = min(least, len(some))
+                    self._lose(len(some), name)
             if undone:
                 self._sent.clear()
+
+    def _lose(self, several: int, name: str) -> None:
+        """Give fewer tasks at a time where so many, or fewer, were lost before and no such round lived since: once is bad luck."""
+        if any(before <= several for before in self._lost):
+            self._most[:] = [several // 2]
+            warnings.warn(
+                f"workers die over {several} tasks at a time, each a {name}, and are given {several // 2} from now on, "
+                f"which may leave some idle: {self._why()}",
+                ClusterWarning,
+                stacklevel=2,
+            )
+        self._lost.append(several)
 
     def _result(self, future: Any, alone: str | None) -> Any:
         """Return what a task found, or None where that, or what it needs, went with a worker.

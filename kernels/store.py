@@ -100,10 +100,10 @@ class Store:
             missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / _MARKER).exists():
-                # Its own name in any case: whoever made the folder may have failed to.
-                for folder in {*missing, self.path}:
-                    if os.access(folder.parent, os.R_OK):  # those above the store may let nobody list them
-                        _flush(folder)
+                missing.append(self.path)  # though it exists: whoever made it may have failed to
+            for folder in {*missing}:
+                if os.access(folder.parent, os.R_OK):  # those above the store may let nobody list them
+                    _flush(folder)
         elif not self.path.exists():
             raise StoreError(f"store must be an existing folder, found nothing at {self.path}")
         marker = self.path / _MARKER

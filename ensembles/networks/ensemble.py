@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -350,7 +351,8 @@ class FiniteEnsemble:
         checkpoints = run.checkpoints
         if checkpoints is None:
             return self._kept[first, step]
-        found = checkpoints.get(members, step)
+        # Others may have written them anew since they were listed.
+        found = checkpoints.get(members, step) or replace(checkpoints).get(members, step)
         if found is None:
             path = checkpoints.store.path
             raise RuntimeError(f"members {members} at step {step} are gone from {path}: call fit again")

@@ -136,7 +136,7 @@ def prepare(
         "x": digest_array(x),
         "y": digest_array(y),
         "platform": jax.default_backend(),
-        "initial": "drawn" if initial is None else _digest(begins),
+        "initial": "drawn" if begins is None else _digest(begins),
         **settings.plain(),
     }
     return Setup(recipe, data, settings.seed, settings.initial_support, begins, key)
@@ -166,5 +166,7 @@ def _initial(network: Network, members: Sequence[int], initial: Sequence[Any], d
     return dict(zip(members, cast, strict=True))
 
 
-def _digest(begins: dict[int, Any] | None) -> str:
-    return digest_array(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(begins)]))
+def _digest(begins: dict[int, Any]) -> str:
+    """Of all starts and whose they are: the same two may be those of other members."""
+    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(begins)]  # in the order of the members' numbers
+    return f"{digest_array(np.array(sorted(begins)))} {digest_array(np.concatenate(leaves))}"

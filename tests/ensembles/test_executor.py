@@ -233,6 +233,23 @@ def test_workers_are_given_no_more_tasks_than_they_live_through(tmp_path, hold, 
     assert issubclass(one.category, ours.ClusterWarning)
     said = f"workers die over {lost[-1]} tasks at a time, each a tile, and are given {lost[-1] // 2} from now on"
     assert said in str(one.message)
+    undone, found = list(range(100)), []
+    for some in cluster._rounds(undone, "column of tiles"):  # of the next product, too
+        found.append(len(some))
+        undone[:] = undone[len(some) :]
+    assert max(found) == lost[-1] // 2
+
+
+def test_losses_between_rounds_that_are_done_are_bad_luck(tmp_path):
+    gram, _ = problem()
+    cluster = ours.Cluster(Deaths({}), TileStore(gram, kernels.Store(tmp_path), {}))
+    for number in range(12):
+        undone, found = list(range(20)), []
+        for some in cluster._rounds(undone, "tile"):
+            found.append(len(some))
+            if number % 3 or len(found) > 1:
+                undone[:] = undone[len(some) :]
+        assert found == ([20] if number % 3 else [20, 1, 2, 4, 8, 5])
 
 
 def test_a_cluster_that_is_lost_now_and_then_goes_on(tmp_path):

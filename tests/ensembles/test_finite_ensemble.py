@@ -235,6 +235,28 @@ class TestStore:
         assert np.array_equal(f(self.made(tmp_path, **change), [6, 12]), expected)
         assert {*taken} == {(4, 2), (8, 4)}
 
+    def test_starts_are_those_of_their_members(self, tmp_path):
+        """The same two of members 0 and 1 are not those of 1 and 2."""
+        starts = ensemble(members=[10, 11]).fit(DATA.x, DATA.y, 0).parameters()
+        self.made(tmp_path, members=[0, 1]).fit(DATA.x, DATA.y, 4, initial=starts)
+        expected = ensemble(**{**OPTIONS, "members": [1, 2]}).fit(DATA.x, DATA.y, [4, 8], initial=starts)
+        for steps in (8, [4, 8]):
+            made = self.made(tmp_path, members=[1, 2], chunk=1).fit(DATA.x, DATA.y, steps, initial=starts)
+            assert np.array_equal(made.predict(DATA.x), expected.predict(DATA.x, steps))
+        turned = self.made(tmp_path, members=[1, 0]).load(DATA.x, DATA.y, 4, initial=starts[::-1])
+        assert np.array_equal(
+            turned.predict(DATA.x)[:, ::-1],
+            self.made(tmp_path, members=[0, 1]).load(DATA.x, DATA.y, 4, initial=starts).predict(DATA.x),
+        )
+
+    def test_members_that_were_written_anew_meanwhile(self, tmp_path):
+        f(self.made(tmp_path, members=4, chunk=4), 4)
+        made = self.made(tmp_path, members=4).load(DATA.x, DATA.y, 4)
+        expected = made.predict(DATA.x)
+        kernels.Store(tmp_path).prune(kind="members")
+        f(self.made(tmp_path, members=4, chunk=1), 4)
+        assert np.array_equal(made.predict(DATA.x), expected)
+
     def test_a_sound_file_serves_where_another_of_the_same_members_is_damaged(self, tmp_path):
         """Whichever of the two is found first."""
         expected = f(self.made(tmp_path, members=2), 7)
