@@ -229,7 +229,7 @@ class Cluster:
                 self._sent.clear()
 
     def _lose(self, several: int, name: str) -> None:
-        """Give fewer tasks at a time where so many, or fewer, were lost before and no such round lived since: once is bad luck."""
+        """Give fewer tasks where so many at a time, or fewer, were lost before and not lived through since."""
         if any(before <= several for before in self._lost):
             self._most[:] = [several // 2]
             warnings.warn(
