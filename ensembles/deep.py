@@ -355,7 +355,8 @@ class DeepEnsemble:
         shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
         check_room("times", shape, "[times, test points, outputs, ...]")
         # Coefficients that are turned, with what they are made of and made into.
-        turned = (3, elements_at_once(fitted.problem.action), *fitted.problem.x.shape[:1], shape[0], shape[2])
+        n, k = fitted.problem.y.shape
+        turned = (3, elements_at_once(fitted.problem.action), n, len(times), k)
         check_room("times", turned, "[arrays, elements, samples, times, outputs]")
         with progress_bar(self._progress) as progress:
             self._fitted, learnt = learn(fitted, self._filter, times, progress)

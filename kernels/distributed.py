@@ -126,6 +126,7 @@ class Cluster:
     executor: Any
     tiles: TileStore
     _sent: list[Any] = field(default_factory=list, repr=False, compare=False)
+    # How many tasks were lost together and not lived through since, and how many are given at most, if that is known.
     _lost: list[int] = field(default_factory=list, repr=False, compare=False)
     _most: list[int] = field(default_factory=list, repr=False, compare=False)
 

@@ -283,7 +283,7 @@ def _approximation(space: KrylovSpace, how: Krylov, columns: Columns | None) -> 
     if how.preconditioner and columns is not None:
         drawn = nystroem(columns, space.rows, how.preconditioner)
         # The space may have seen smaller eigenvalues than the drawn columns.
-        return replace(drawn, rest=min(drawn.rest, typical_rest(space)))
+        return replace(drawn, rest=min(drawn.rest, typical_rest(space.projection(), space.sizes[-1])))
     known = nystroem_from_space(space)
     return known if how.preconditioner else Nystroem((), np.empty((0, 0)), np.empty(0), known.rest)
 

@@ -9,7 +9,7 @@ import scipy.linalg
 from haarflow.solvers.error_estimates import WORST
 from haarflow.solvers.krylov_space import KrylovSpace, Product
 
-__all__ = ["Nystroem", "PreconditionedSolve", "conjugate_gradients", "nystroem", "nystroem_from_space"]
+__all__ = ["Nystroem", "PreconditionedSolve", "conjugate_gradients", "nystroem", "nystroem_from_space", "typical_rest"]
 
 _EPS = float(np.finfo(float).eps)
 
@@ -139,13 +139,20 @@ def nystroem_from_space(space: KrylovSpace) -> Nystroem:
     root = np.concatenate([vectors[:, kept] * values[kept], below]) / np.sqrt(values[kept])
     turn, roots, _ = scipy.linalg.svd(root, full_matrices=False, overwrite_a=True)
     basis = space.basis if space.exhausted else (*space.basis, space.next)
-    return Nystroem(basis, turn, roots**2, typical_rest(space))
+    return Nystroem(basis, turn, roots**2, typical_rest(projected, space.sizes[-1]))
 
 
-def typical_rest(space: KrylovSpace) -> float:
-    """Return the mean of A on the last step's columns: what the steps before have left of it."""
-    last = space.sizes[-1]
-    return max(float(np.trace(space.projection()[-last:, -last:])) / last, 0.0)
+def typical_rest(projected: np.ndarray, last: int) -> float:
+    """Return the mean of A on the last step's columns: what the steps before have left of it.
+
+    Parameters
+    ----------
+    projected : array [d, d]
+        V^T A V of the space.
+    last : int
+        Columns of its last step.
+    """
+    return max(float(np.trace(projected[-last:, -last:])) / last, 0.0)
 
 
 def conjugate_gradients(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import haarflow as hf
-from haarflow import groups, kernels
+from haarflow import groups, kernels, solvers
 
 X = np.random.default_rng(0).standard_normal((4, 4, 4, 1))
 Y = np.eye(4)
@@ -185,3 +185,13 @@ def test_samples_that_overflow():
     for dtype, size in (("float32", 1e20), ("float64", 1e100)):
         with pytest.raises(ValueError, match=r"x must stay below .* found 1.0e.* rescale it"):
             ensemble(dtype=dtype).fit(np.full(X.shape, size), Y)
+
+
+def test_what_is_no_solver():
+    with pytest.raises(ValueError, match=r"solver must be one of .* or solvers.Krylov\(...\), found 'lanczos'"):
+        hf.DeepEnsemble(NETWORK, solver="lanczos")
+    with pytest.raises(ValueError, match="tolerance must be"):
+        solvers.Krylov(tolerance=2)
+    for wrong in ({"dimension": 50.5}, {"preconditioner": True}):
+        with pytest.raises(TypeError, match="must be an integer, found"):
+            solvers.Krylov(**wrong)

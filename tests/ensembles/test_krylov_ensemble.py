@@ -381,16 +381,6 @@ def test_times_whose_coefficients_do_not_fit(monkeypatch):
         ensemble.predict(x_test[:1], [1.0, 2.0, 3.0, np.inf])
 
 
-def test_what_is_no_solver():
-    with pytest.raises(ValueError, match=r"solver must be one of .* or solvers.Krylov\(...\), found 'lanczos'"):
-        hf.DeepEnsemble(NETWORK, solver="lanczos")
-    with pytest.raises(ValueError, match="tolerance must be"):
-        solvers.Krylov(tolerance=2)
-    for wrong in ({"dimension": 50.5}, {"preconditioner": True}):
-        with pytest.raises(TypeError, match="must be an integer, found"):
-            solvers.Krylov(**wrong)
-
-
 @pytest.mark.parametrize("solver", ["dense", "krylov"])
 def test_times_whose_result_does_not_fit(solver):
     x, y, x_test = data()
