@@ -16,7 +16,7 @@ from haarflow.kernels.schedule import layout
 __all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
 
 # Part of every key in a store: raised whenever the values of any kernel change.
-KERNEL_VERSION = 2
+KERNEL_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,29 @@ class AnalyticKernel:
 
         Notes
         -----
-        Only for kernels that are `of_inner_product`. Cost: one dual activation a layer for each entry.
+        Only for kernels that are `of_inner_product`. Of samples whose sizes differ by a factor r, D and S know their
+        angle to eps r; `of_angles` takes it itself. Cost: one dual activation a layer for each entry.
         """
         D, S, q1, q2 = (np.asarray(part, self.dtype) for part in (D, S, q1[:, None], q2[:, None]))
         return of_distances(self.architecture.layers, Distances(D, S), q1, q2)
+
+    def of_angles(self, near: np.ndarray, far: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
+        """Evaluate both kernels of inner products where angles are known, exactly at any ratio of the norms.
+
+        Parameters
+        ----------
+        near, far : array [P, Q]
+            2 (|x| |x'| - <x, x'>) / d and 2 (|x| |x'| + <x, x'>) / d, without cancellation.
+        q1, q2 : array [P]
+            |x|^2 / d and |x'|^2 / d of each pair.
+
+        Returns
+        -------
+        KernelPair
+            [P, Q] each; otherwise as `of_distances`.
+        """
+        near, far, q1, q2 = (np.asarray(part, self.dtype) for part in (near, far, q1[:, None], q2[:, None]))
+        return of_distances(self.architecture.layers, Distances(near=near, far=far), q1, q2)
 
     def _samples(self, x: Any, name: str) -> np.ndarray:
         x = np.asarray(x)
