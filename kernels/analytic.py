@@ -133,7 +133,8 @@ class AnalyticKernel:
             finer = ', or use dtype="float64"' if self.dtype == "float32" else ""
             raise ValueError(
                 f"{name} must hold samples of a magnitude of at least {smallest:.0e}, or zeros, since squares of "
-                f"smaller ones underflow in {self.dtype}, found {sizes[tiny[0]]:.1e} at sample {tiny[0]}: rescale them{finer}"
+                f"smaller ones underflow in {self.dtype}, found {sizes[tiny[0]]:.1e} at sample {tiny[0]}: "
+                f"rescale them{finer}"
             )
 
     @cached_property

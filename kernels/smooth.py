@@ -211,8 +211,8 @@ def _sin_parallel(f1: Features, f2: Features, size: Array, half_gap: Array) -> A
     (q1, s1, _, decay1, _, root1), (q2, s2, _, decay2, _, root2) = f1, f2
     product, K = root1 * root2, -jnp.exp(-half_gap) * jnp.expm1(-2 * size) / 2
     least, most = jnp.minimum(q1, q2), jnp.maximum(q1, q2)
-    # sinh A sinh B - sinh(sqrt(A B))^2 with A = (s1 + s2)^2 / 2, B = half_gap; the first factor is A B (A - B)^2.
-    total, square = q1 + q2, (q1 - q2) ** 2 / 4
+    # sinh A sinh B - sinh(sqrt(A B))^2 with A = (s1 + s2)^2 / 2, B = half_gap; its first factor is A B (A - B)^2.
+    total, square = (jnp.where(most < _SMALL, part, 0) for part in (q1 + q2, (q1 - q2) ** 2 / 4))
     series = 1 / 6 + total**2 / 120 + (total**2 - square) ** 2 / 5040 + square**2 / 720
     series += (total * (total**2 - 2 * square)) ** 2 / 362880
     whole = product + K

@@ -130,6 +130,15 @@ def mp_kernel(arch, x1, x2):
         return np.asarray(K[1]).item(), np.asarray(T[1]).item()
 
 
+def mp_flat(layers, x1, x2):
+    """K and Theta, each at (x, x), (x, x'), (x', x'), of two flat samples in 50-digit arithmetic."""
+    with mpmath.workdps(DIGITS):
+        x = [_mp(x1), _mp(x2)]
+        K = [np.array(np.dot(x[i], x[j]) / len(x1), dtype=object) for i, j in ((0, 0), (0, 1), (1, 1))]
+        K, T = _walk(layers, K, [k * 0 for k in K])
+        return [[np.asarray(value).item() for value in part] for part in (K, T)]
+
+
 def gradient_flow_mean(train, rows, y, times):
     """mu_t on a listed set by eigendecomposition of the whole Gram: Theta(x, X) phi_t(Theta) Y."""
     values, vectors = eigh(train)
