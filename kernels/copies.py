@@ -1,4 +1,7 @@
-"""Images that are turned, mirrored or shifted copies of each other, as far as a network cannot tell them apart."""
+"""Images that are shifted, turned or mirrored copies of each other, which no pooling tells apart.
+
+Convolutions commute with shifts under wrapped padding. A turn changes what a filter sees, unless it has but one offset.
+"""
 
 from collections.abc import Iterator
 from itertools import permutations, product
@@ -11,7 +14,7 @@ __all__ = ["are_copies"]
 
 
 def are_copies(layers: tuple[Layer, ...], x1: np.ndarray, x2: np.ndarray) -> bool:
-    """Whether two images [*positions, C] are equal up to rounding and a symmetry of all the network's filters.
+    """Whether two images [*positions, C] are equal up to rounding and a map that all filters commute with.
 
     Notes
     -----
@@ -55,5 +58,7 @@ def _convolutions(layers: tuple[Layer, ...]) -> Iterator[Conv]:
 
 
 def _keeps(layer: Conv, order: tuple[int, ...], signs: tuple[int, ...]) -> bool:
-    turned = {tuple(sign * offset[axis] for axis, sign in zip(order, signs, strict=True)) for offset in layer.offsets}
-    return turned == set(layer.offsets)
+    return all(
+        offset == tuple(sign * offset[axis] for axis, sign in zip(order, signs, strict=True))
+        for offset in layer.offsets
+    )

@@ -9,10 +9,11 @@ from jax import Array
 
 from haarflow.kernels import displacements
 from haarflow.kernels.architecture import AvgPool, Layer
-from haarflow.kernels.backend import compiled, fence, on_cpu, precision, to_numpy
+from haarflow.kernels.backend import compiled, fence, on_cpu, precision
 from haarflow.kernels.displacements import Doubt
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import homogeneous, layout, schedule
+from haarflow.kernels.spreads import spreads_of
 from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
 from haarflow.kernels.unresolved import evaluated, unresolved
 
@@ -24,8 +25,6 @@ _CACHED = 2**15
 _POOLED = 2**21
 # A GPU takes as many pairs at a time as fill it.
 _GPU_PAIRS = 2**12
-# Samples whose spreads are evaluated at a time.
-_SPREADS = 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Images:
     spread : tuple of array [*windows, n]
         As `displacements.spreads`.
     size : float64 array [n]
-        Their root mean squares; 1 for blank ones.
+        Their root mean squares.
     """
 
     x: np.ndarray
@@ -66,35 +65,21 @@ def _tile(layers: tuple[Layer, ...], x1: Array, x2: Array, spread1: tuple, sprea
     return displacements.run(segments, first[0], second[0], (first[1], second[1]), partial(fence, go))
 
 
-@compiled
-def _spreads(layers: tuple[Layer, ...], x: Array, go: Array) -> list[Array]:
-    found = displacements.spreads(schedule(layers, x.ndim - 2), x[..., None, :], partial(fence, go))
-    return [part[..., 0, :] for part in found]
-
-
 def prepare_images(layers: tuple[Layer, ...], x: np.ndarray) -> Images:
     """Bring samples [n, *positions, C] into the engine's layout, with what is evaluated once for each."""
-    size = _root_mean_squares(x)
+    size = _root_mean_squares(x.reshape(len(x), -1))
     if homogeneous(layers):
-        x = (x / size.reshape(-1, *(1,) * (x.ndim - 1))).astype(x.dtype)
+        unit = np.where(size > 0, size, 1).reshape(-1, *(1,) * (x.ndim - 1))
+        x = (x / unit).astype(x.dtype)
     last = np.ascontiguousarray(np.moveaxis(x, 0, -1))
-    if not any(segment.distances for segment in schedule(layers, x.ndim - 2)):
-        return Images(last, (), size)
-    step = min(_SPREADS, power_of_two(len(x)))
-    parts = []
-    with precision(x.dtype):
-        for start in range(0, len(x), step):
-            some = last[..., start : start + step]
-            found = _spreads(layers, filled(some, step, -1), np.bool_(True))
-            parts.append([to_numpy(part)[..., : some.shape[-1]] for part in found])
-    return Images(last, tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)), size)
+    return Images(last, spreads_of(layers, last), size)
 
 
 def _root_mean_squares(x: np.ndarray) -> np.ndarray:
-    largest = np.abs(x.reshape(len(x), -1)).max(axis=1, initial=0.0).astype(float)
-    largest[largest == 0] = 1
-    flat = x.reshape(len(x), -1) / largest[:, None]  # squares would leave the range of numbers
-    return np.where(flat.any(axis=1), np.sqrt(np.einsum("ij,ij->i", flat, flat) / flat.shape[1]), 1) * largest
+    largest = np.abs(x).max(axis=1, initial=0)
+    # Squares of very small or large samples would leave the range of numbers.
+    x = x / np.where(largest > 0, largest, 1)[:, None]
+    return np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64) / x.shape[1]) * largest
 
 
 def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool) -> KernelPair:
@@ -121,15 +106,12 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
             *values, doubt = _tile(layers, full_a.x, full_b.x, full_a.spread, full_b.spread, np.bool_(True))
             values = [np.asarray(part) for part in values]
             doubt = None if doubt is None else Doubt(*(np.asarray(part)[: len(a), : len(b)] for part in doubt))
-        tile = Tile(tuple(values))
-        if doubt is not None:
-            i, j = np.nonzero((doubt.error > 0) | (doubt.same > 0))
-            if symmetric and rows == columns:
-                i, j = i[i <= j], j[i <= j]
-            left = unresolved(layers, a.x, b.x, Doubt(*(part[i, j] for part in doubt)), i, j)
-            if len(left):
-                tile = Tile(tile.values, i[left], j[left], evaluated(layers, a.x, b.x, i[left], j[left]))
-        return tile
+        i, j = unresolved(layers, a.x, b.x, (a.size[:, None], b.size), doubt)
+        if symmetric and rows == columns:
+            i, j = i[i <= j], j[i <= j]
+        if len(i) == 0:
+            return Tile(tuple(values))
+        return Tile(tuple(values), i, j, list(evaluated(layers, a.x, b.x, (a.size, b.size), i, j)))
 
     found = in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
     if homogeneous(layers):
