@@ -3,6 +3,10 @@
 Convolutions never mix displacements, poolings do: AvgPool(s) takes the pair (p, p + d) to windows that lie
 floor(d / s) or one more apart. So each segment of the network is one loop over the displacements that what comes
 behind it needs: all under GlobalAvgPool, none but 0 under Flatten.
+
+The squared distance of two means is a difference of means (an energy distance), of which rounding is left where the
+pooled values nearly coincide; a rectifier behind it takes the root of that. What is to be feared of it is told beside
+the kernels, as a `Doubt`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,14 +19,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from haarflow.kernels.architecture import AvgPool, GlobalAvgPool
+from haarflow.kernels.architecture import AvgPool, GlobalAvgPool, Layer
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.recursion import Marginal, Pair, Place, State, covariance, marginals, walk
-from haarflow.kernels.schedule import Segment
+from haarflow.kernels.schedule import Segment, schedule
 
-__all__ = ["distances", "run", "spreads"]
+__all__ = ["Doubt", "distances", "of_pairs", "run", "spreads"]
 
 Fence = Callable[..., Any]
+
+
+class Doubt(NamedTuple):
+    """How well the poolings in front of a nonlinearity resolve a pair of images.
+
+    Attributes
+    ----------
+    error : Array [I, J]
+        Mean error of the angles between their windows, where those exceed the rounding of the distances.
+    same : Array [I, J]
+        How many pairs of their windows do not: they coincide, or nearly.
+    """
+
+    error: Array
+    same: Array
 
 
 class _Grid(NamedTuple):
@@ -39,7 +58,8 @@ class _Grid(NamedTuple):
     @property
     def displacements(self) -> np.ndarray:
         """All needed displacements [count, axes], the zero first."""
-        return np.array(list(product(*self.needed)), np.int32).reshape(-1, len(self.shape))
+        combined = list(product(*self.needed))
+        return np.array(combined, np.int32).reshape(len(combined), len(self.shape))
 
 
 def _grids(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[_Grid]:
@@ -79,7 +99,7 @@ def distances(x1: Array, x2: Array) -> State:
 
 def run(
     segments: tuple[Segment, ...], x1: Array, x2: Array, spread: tuple[Sequence[Array], Sequence[Array]], fence: Fence
-) -> Pair:
+) -> tuple[Array, Array, Doubt | None]:
     """Run the recursion on images.
 
     Parameters
@@ -97,8 +117,19 @@ def run(
     -------
     Array, Array [I, J]
         K and Theta.
+    Doubt or None
+        None where no nonlinearity follows a pooling.
     """
     return _run(segments, x1, x2, spread, fence, [])
+
+
+def of_pairs(layers: tuple[Layer, ...], x1: Array, x2: Array, fence: Fence) -> tuple[Array, Array, Doubt | None]:
+    """Return what `run` does, [B] each, of aligned samples [*positions, C, B], or of one [*positions, C, 1] with B."""
+    x1, x2 = x1[..., None, :], x2[..., None, :]
+    segments = schedule(layers, x1.ndim - 3)
+    spread = (spreads(segments, x1, fence), spreads(segments, x2, fence))
+    found: tuple[Array, Array, Doubt | None] = jax.tree.map(lambda part: part[0], run(segments, x1, x2, spread, fence))
+    return found
 
 
 def spreads(segments: tuple[Segment, ...], x: Array, fence: Fence) -> list[Array]:
@@ -119,12 +150,13 @@ def _run(
     spread: tuple[Sequence[Array], Sequence[Array]] | None,
     fence: Fence,
     found: list[Array],
-) -> Pair:
+) -> tuple[Array, Array, Doubt | None]:
     rank = x1.ndim - 3
     grids = _grids(segments, x1.shape[:rank])
     variances: Pair = (jnp.mean(x1 * x1, axis=rank), jnp.mean(x2 * x2, axis=rank))
     begin: Callable[[Any, Array], State] = lambda at, second: distances(x1, second)  # noqa: E731
     moving: Any = x2
+    doubt: Doubt | None = None
     for k, (segment, grid) in enumerate(zip(segments, grids, strict=True)):
         tapes, ends = zip(*(marginals(segment.units, q) for q in variances), strict=True)
         walked = partial(_walked, segment, grid, begin, variances, tapes, ends, moving, fence)
@@ -132,7 +164,7 @@ def _run(
             state, ends = walked(None, jnp.zeros((), int))
             theta = state.theta
             assert theta is not None
-            return covariance(state, *ends), theta
+            return covariance(state, *ends), theta, doubt
         pooled = _pooled(segment, grid, grids[k + 1], walked, fence)
         averaged = (_window_mean(segment, ends[0], len(grid.shape)), _window_mean(segment, ends[1], len(grid.shape)))
         if not segment.distances:
@@ -147,6 +179,9 @@ def _run(
             own = (spread[0][number], spread[1][number])
         variances = (averaged[0] - own[0] / 2, averaged[1] - own[1] / 2)
         begin, moving = partial(_apart, pooled, variances[0], own[0]), (variances[1], own[1])
+        if spread is not None:
+            more = _doubt(pooled, grids[k + 1], (variances[0], own[0]), moving, fence)
+            doubt = more if doubt is None else jax.tree.map(jnp.add, doubt, more)
     raise AssertionError("a network ends in a segment without pooling")
 
 
@@ -160,12 +195,51 @@ def _apart(pooled: State, q1: Array, spread1: Array, slot: Array, second: tuple[
     state = _plain(pooled, slot, None)
     within = (spread1 + spread2) / 2
     # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
-    noise = 16 * jnp.finfo(q1.dtype).eps * (q1 + q2 + within)
+    noise = _noise(q1 + q2 + within)
 
     def clean(total: Array) -> Array:
         return jnp.where(noise > total - within, 0, total - within)
 
     return state._replace(apart=jax.tree.map(clean, state.apart))
+
+
+def _noise(scale: Array) -> Array:
+    """Return what rounding may leave of an energy distance."""
+    return 16 * jnp.finfo(scale.dtype).eps * scale
+
+
+def _doubt(pooled: State, grid: _Grid, first: Pair, second: Pair, fence: Fence) -> Doubt:
+    """Return what rounding makes of the angles between pooled values, from both samples' variances and spreads."""
+    q1, spread1 = first
+
+    def look(slot: Array, q2: Array, spread2: Array, apart: Distances) -> Doubt:
+        within = (spread1 + spread2) / 2
+        scale, size = q1 + q2 + within, jnp.sqrt(q1 * q2)
+        gap = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2
+        noise = _noise(scale)
+        error, same = jnp.zeros_like(scale), jnp.zeros_like(scale)
+        for total in jax.tree.leaves(apart):
+            near = total[slot] - within - gap
+            # Constant windows are as exact as single positions.
+            alike = (noise > near) & (within > 0)
+            clear = ~alike & (near > 0) & (size > 0)
+            angle = jnp.sqrt(jnp.where(clear, near * size, 1))
+            error += jnp.where(clear & (within > 0), noise / 16 / angle, 0)
+            same += alike
+        axes = tuple(range(len(grid.shape)))
+        return Doubt(error.mean(axes), same.sum(axes))
+
+    def add(total: Doubt, at: tuple[Array, Array]) -> tuple[Doubt, None]:
+        displacement, slot = at
+        steps = tuple(displacement[axis] for axis in range(len(grid.shape)))
+        moved = jax.tree.map(partial(_displaced, grid.shape, steps), second) if steps else second
+        return jax.tree.map(jnp.add, total, fence(look, slot, *moved, pooled.apart)), None
+
+    displacements = jnp.asarray(grid.displacements)
+    shape = jnp.broadcast_shapes(q1.shape, second[0].shape)[len(grid.shape) :]
+    start = Doubt(*(jnp.zeros(shape, q1.dtype) for _ in range(2)))
+    error, same = lax.scan(add, start, (displacements, jnp.arange(len(displacements))))[0]
+    return Doubt(error / len(displacements), same)
 
 
 def _walked(

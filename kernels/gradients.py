@@ -1,5 +1,7 @@
 """Derivatives of kernel sums with respect to the test point."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,10 @@ from jax import Array
 
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.architecture import Layer
-from haarflow.kernels.backend import compiled, precision, to_numpy
+from haarflow.kernels.backend import compiled, fence, precision, to_numpy
+from haarflow.kernels.displacements import of_pairs
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import Vectors, flat_angles, of_states, prepare_vectors
-from haarflow.kernels.images import of_pairs
 from haarflow.kernels.schedule import layout
 
 __all__ = ["ntk_gradient"]
@@ -34,7 +36,7 @@ def _image_gradient(layers: tuple[Layer, ...], x: Array, sources: Array, weights
     last = jnp.moveaxis(sources, 0, -1)
 
     def sums(x: Array) -> Array:
-        return of_pairs(layers, x[..., None], last, go)[1] @ weights
+        return of_pairs(layers, x[..., None], last, partial(fence, go))[1] @ weights
 
     return jax.jacrev(sums)(x)
 

@@ -9,13 +9,15 @@ from jax import Array
 
 from haarflow.kernels import displacements
 from haarflow.kernels.architecture import AvgPool, Layer
-from haarflow.kernels.backend import compiled, fence, on_cpu, precision, to_numpy
-from haarflow.kernels.nearby import close_pairs, interpolate
+from haarflow.kernels.backend import compiled, fence, on_cpu, precision
+from haarflow.kernels.displacements import Doubt
 from haarflow.kernels.pair import KernelPair
-from haarflow.kernels.schedule import layout, schedule
+from haarflow.kernels.schedule import homogeneous, layout, schedule
+from haarflow.kernels.spreads import spreads_of
 from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
+from haarflow.kernels.unresolved import evaluated, unresolved
 
-__all__ = ["Images", "image_gram", "of_pairs", "prepare_images"]
+__all__ = ["Images", "image_gram", "prepare_images"]
 
 # Numbers of one array over positions and pairs that stay in a core's cache.
 _CACHED = 2**15
@@ -23,8 +25,6 @@ _CACHED = 2**15
 _POOLED = 2**21
 # A GPU takes as many pairs at a time as fill it.
 _GPU_PAIRS = 2**12
-# Samples whose spreads are evaluated at a time.
-_SPREADS = 16
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,27 @@ class Images:
     Attributes
     ----------
     x : array [*positions, C, n]
-        Samples, batch last.
+        Samples, batch last; of root mean square 1 where the network is homogeneous.
     spread : tuple of array [*windows, n]
         As `displacements.spreads`.
+    size : float64 array [n]
+        Their root mean squares.
     """
 
     x: np.ndarray
     spread: tuple[np.ndarray, ...]
+    size: np.ndarray
 
     def __len__(self) -> int:
         return self.x.shape[-1]
 
     def __getitem__(self, some: slice | np.ndarray) -> "Images":
-        return Images(self.x[..., some], tuple(part[..., some] for part in self.spread))
+        return Images(self.x[..., some], tuple(part[..., some] for part in self.spread), self.size[some])
 
     def filled(self, size: int) -> "Images":
         """Repeat the last sample up to `size`."""
-        return Images(filled(self.x, size, -1), tuple(filled(part, size, -1) for part in self.spread))
+        spread = tuple(filled(part, size, -1) for part in self.spread)
+        return Images(filled(self.x, size, -1), spread, filled(self.size, size))
 
 
 @compiled
@@ -61,38 +65,21 @@ def _tile(layers: tuple[Layer, ...], x1: Array, x2: Array, spread1: tuple, sprea
     return displacements.run(segments, first[0], second[0], (first[1], second[1]), partial(fence, go))
 
 
-def of_pairs(layers: tuple[Layer, ...], x1: Array, x2: Array, go: Array) -> tuple[Array, Array]:
-    """Return K, Theta [B] of aligned samples [*positions, C, B], or of one [*positions, C, 1] with B others."""
-    x1, x2 = x1[..., None, :], x2[..., None, :]
-    segments = schedule(layers, x1.ndim - 3)
-    apart = partial(fence, go)
-    spread = (displacements.spreads(segments, x1, apart), displacements.spreads(segments, x2, apart))
-    K, theta = displacements.run(segments, x1, x2, spread, apart)
-    return K[0], theta[0]
-
-
-_pairs = compiled(of_pairs)
-
-
-@compiled
-def _spreads(layers: tuple[Layer, ...], x: Array, go: Array) -> list[Array]:
-    found = displacements.spreads(schedule(layers, x.ndim - 2), x[..., None, :], partial(fence, go))
-    return [part[..., 0, :] for part in found]
-
-
 def prepare_images(layers: tuple[Layer, ...], x: np.ndarray) -> Images:
     """Bring samples [n, *positions, C] into the engine's layout, with what is evaluated once for each."""
+    size = _root_mean_squares(x.reshape(len(x), -1))
+    if homogeneous(layers):
+        unit = np.where(size > 0, size, 1).reshape(-1, *(1,) * (x.ndim - 1))
+        x = (x / unit).astype(x.dtype)
     last = np.ascontiguousarray(np.moveaxis(x, 0, -1))
-    if not any(segment.distances for segment in schedule(layers, x.ndim - 2)):
-        return Images(last, ())
-    size = min(_SPREADS, power_of_two(len(x)))
-    parts = []
-    with precision(x.dtype):
-        for start in range(0, len(x), size):
-            some = last[..., start : start + size]
-            found = _spreads(layers, filled(some, size, -1), np.bool_(True))
-            parts.append([to_numpy(part)[..., : some.shape[-1]] for part in found])
-    return Images(last, tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
+    return Images(last, spreads_of(layers, last), size)
+
+
+def _root_mean_squares(x: np.ndarray) -> np.ndarray:
+    largest = np.abs(x).max(axis=1, initial=0)
+    # Squares of very small or large samples would leave the range of numbers.
+    x = x / np.where(largest > 0, largest, 1)[:, None]
+    return np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64) / x.shape[1]) * largest
 
 
 def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool) -> KernelPair:
@@ -111,44 +98,27 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
     sides = _sides(layers, first.x.shape[:-2], len(first), len(second))
     if symmetric:
         sides = (min(sides),) * 2
-    mends = any(segment.distances for segment in schedule(layers, first.x.ndim - 2))
 
     def evaluate(rows: slice, columns: slice) -> Tile:
         a, b = first[rows], second[columns]
         full_a, full_b = a.filled(sides[0]), b.filled(sides[1])
         with precision(dtype):
-            found = _tile(layers, full_a.x, full_b.x, full_a.spread, full_b.spread, np.bool_(True))
-            tile = Tile(tuple(np.asarray(part) for part in found))
-            return _mended(layers, a.x, b.x, tile) if mends else tile
+            *values, doubt = _tile(layers, full_a.x, full_b.x, full_a.spread, full_b.spread, np.bool_(True))
+            values = [np.asarray(part) for part in values]
+            doubt = None if doubt is None else Doubt(*(np.asarray(part)[: len(a), : len(b)] for part in doubt))
+        i, j = unresolved(layers, a.x, b.x, (a.size[:, None], b.size), doubt)
+        if symmetric and rows == columns:
+            i, j = i[i <= j], j[i <= j]
+        if len(i) == 0:
+            return Tile(tuple(values))
+        return Tile(tuple(values), i, j, list(evaluated(layers, a.x, b.x, (a.size, b.size), i, j)))
 
-    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
-
-
-def _mended(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, tile: Tile) -> Tile:
-    """Interpolate pairs of nearly equal images, where pooled distances cancel."""
-    D, q1, q2 = _plain_distances(a, b)
-    rows, columns, ratio = close_pairs(D, q1, q2)
-    if len(rows) == 0:
-        return tile
-    size = min(a.shape[-1] * b.shape[-1], power_of_two(len(rows)))
-
-    def evaluate(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
-        found = _pairs(layers, *(filled(np.moveaxis(x, 0, -1), size, -1) for x in (x1, x2)), np.bool_(True))
-        return np.stack([to_numpy(part)[: len(x1)] for part in found])
-
-    parts = []
-    for k in range(0, len(rows), size):
-        i, j = rows[k : k + size], columns[k : k + size]
-        left, right = (np.moveaxis(x[..., some], -1, 0) for x, some in ((a, i), (b, j)))
-        parts.append(interpolate(evaluate, left, right, ratio[k : k + size]))
-    return Tile(tile.values, rows, columns, list(np.concatenate(parts, axis=1)))
-
-
-def _plain_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    first, second = (x.reshape(-1, x.shape[-1]) for x in (a, b))
-    numbers = len(first)
-    D = np.stack([np.square(first[:, i, None] - second).sum(axis=0) for i in range(first.shape[1])]) / numbers
-    return D, np.square(first).sum(axis=0) / numbers, np.square(second).sum(axis=0) / numbers
+    found = in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
+    if homogeneous(layers):
+        for i, size in enumerate(first.size):
+            for part in found:
+                part[i] *= size * second.size
+    return found
 
 
 def _sides(layers: tuple[Layer, ...], shape: tuple[int, ...], n1: int, n2: int) -> tuple[int, int]:

@@ -9,11 +9,13 @@ from haarflow.kernels.architecture import (
     Flatten,
     GlobalAvgPool,
     Layer,
+    LeakyRelu,
+    Relu,
     Residual,
 )
 from haarflow.kernels.duals import DUALS
 
-__all__ = ["Segment", "Unit", "layout", "schedule"]
+__all__ = ["Segment", "Unit", "homogeneous", "layout", "schedule"]
 
 Pooling = AvgPool | GlobalAvgPool | Flatten
 
@@ -72,6 +74,20 @@ def layout(layers: tuple[Layer, ...], rank: int) -> str:
     if pooled is None:
         raise ValueError("the network never removes the spatial axes")
     return "diagonal" if isinstance(pooled, Flatten) else "displaced"
+
+
+def homogeneous(layers: tuple[Layer, ...]) -> bool:
+    """Whether K and Theta of a x and b x' are a b times those of x and x' for all a, b > 0."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            if not homogeneous(layer.branch):
+                return False
+        elif isinstance(layer, (Dense, Conv)):
+            if layer.b_std:
+                return False
+        elif type(layer) in DUALS and not isinstance(layer, (Relu, LeakyRelu)):
+            return False
+    return True
 
 
 def schedule(layers: tuple[Layer, ...], rank: int) -> tuple[Segment, ...]:
