@@ -9,8 +9,10 @@ import numpy as np
 
 from haarflow import solvers
 from haarflow.fitted import Fitted
-from haarflow.kernels import Irrep, Kernel
+from haarflow.groups import HaarAction
+from haarflow.kernels import AnalyticKernel, Irrep, Kernel
 from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.rule_error import rule_error
 from haarflow.reduction import Problem, at_half_resolution
 from haarflow.training import KRYLOV_TOLERANCE, Means, Trained, train, train_krylov
 
@@ -61,10 +63,31 @@ def fit_problem(
         Whether all irreps of both kernels are assembled.
     """
     fitted = _fit(kernel, problem, clock, means, progress, covariance)
-    coarse = at_half_resolution(problem)
-    if coarse is None:
+    if not isinstance(problem.action, HaarAction):
         return fitted
-    return replace(fitted, coarse=_fit(kernel, coarse, clock, means, progress, False))
+    half = at_half_resolution(problem)
+    coarse = None if half is None else _fit(kernel, half, clock, means, progress, False)
+    return _doubted(kernel, fitted, coarse)
+
+
+def _doubted(kernel: Kernel, fitted: Fitted, coarse: Fitted | None) -> Fitted:
+    """Hold a compact group's eigenvalues against those of half the nodes: of a block that vanishes they are the rule's.
+
+    Where half of them does not serve, against the norm of what a few nodes less change.
+    """
+    spectra = [each for each in fitted.spectra if isinstance(each, solvers.Spectrum)]
+    if len(spectra) < len(fitted.spectra):  # a Krylov block has it in its noise
+        return replace(fitted, coarse=coarse)
+    if coarse is not None:
+        halves = [cast(solvers.Spectrum, each) for each in coarse.spectra]
+        pairs = [one.beside(other) for one, other in zip(spectra, halves, strict=True)]
+        coarse = replace(coarse, spectra=tuple(other for _, other in pairs))
+        return replace(fitted, spectra=tuple(one for one, _ in pairs), coarse=coarse)
+    assert isinstance(kernel, AnalyticKernel)
+    assert isinstance(fitted.problem.action, HaarAction)
+    errors = rule_error(kernel, fitted.problem.action, fitted.problem.x, [part.irrep for part in fitted.parts])
+    doubted = (replace(s, doubt=np.full(len(s.eigenvalues), e)) for s, e in zip(spectra, errors, strict=True))
+    return replace(fitted, spectra=tuple(doubted))
 
 
 def with_covariance(kernel: Kernel, fitted: Fitted, means: Means, progress: Progress | None) -> Fitted:

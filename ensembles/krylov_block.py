@@ -157,7 +157,7 @@ class KrylovBlock:
         indices -> columns of the block.
     basis : csr_matrix [N, r] or None
         Of what the distinct points span.
-    scale, size
+    scale, size, noise
         As in `solvers.Spectrum`.
     how : solvers.Krylov
         Tolerance and largest dimension.
@@ -179,6 +179,7 @@ class KrylovBlock:
     size: int
     how: solvers.Krylov
     steps: Steps | None
+    noise: float = 0.0
     space: solvers.KrylovSpace | None = None
     answered: tuple[Any, KrylovSolution] | None = None
     inverse: tuple[Any, PreconditionedSolve | None] = (None, None)
@@ -209,6 +210,7 @@ class KrylovBlock:
             how=self.how,
             scale=self.scale,
             size=self.size,
+            noise=self.noise,
             space=self._begun(reduced),
             columns=self._columns,
             inverse=self.inverse[1] if self.inverse[0] == inverted else None,
@@ -225,7 +227,8 @@ class KrylovBlock:
         if self.space is None:
             return np.empty(0)
         values = np.maximum(self.space.ritz_values, 0.0) + ridge
-        return values[values > max(self.size * np.finfo(float).eps * self.scale, 2 * self.space.noise)]
+        rounding = self.size * np.finfo(float).eps * self.scale + self.noise
+        return values[values > max(rounding, 2 * self.space.noise)]
 
     def begun(self, labels: np.ndarray) -> "KrylovBlock":
         """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""

@@ -181,11 +181,12 @@ def evaluate(
         usual = float(kernel_diagonal(kernel, problem.x).nngp.max())
         some = np.where(own > 1e-24 * usual, own, np.inf)
         truncation = (np.abs(last) / some).max(axis=1)
+    unresolved, cut = sum(each.unresolved for each in learnt), np.sum([each.cut for each in learnt], axis=0)
     if blocks:
-        unresolved = sum(block.spectrum.unresolved for _, block in blocks)
-        cut = np.sum([block.spectrum.cut(times, fitted.rate, fitted.ridge, filter) for _, block in blocks], axis=0)
-    else:
-        unresolved, cut = sum(each.unresolved for each in learnt), np.sum([each.cut for each in learnt], axis=0)
+        of_the_mean = {part.irrep.digest for part in fitted.parts}
+        others = [block.spectrum for irrep, block in blocks if irrep.digest not in of_the_mean]
+        unresolved += sum(spectrum.unresolved for spectrum in others)
+        cut = cut + sum(spectrum.cut(times, fitted.rate, fitted.ridge, filter) for spectrum in others)
     errors = [each.error for each in learnt if each.error is not None]
     error = np.max(errors, axis=0) if errors else None
     return Evaluated(Law(times, mean, unresolved, cut, variance, whole, refinement, truncation, error), drawn, fitted)

@@ -48,6 +48,8 @@ class Problem:
         How `action`'s group acts on outputs.
     reduction : str
         "orbit" or "explicit".
+    violation : float
+        By how much the kernel was seen not to be invariant, within tolerance, relative to its largest value.
     """
 
     x: np.ndarray
@@ -55,6 +57,7 @@ class Problem:
     action: Action | HaarAction
     output: Representation | HarmonicSum
     reduction: str
+    violation: float = 0.0
 
     @property
     def order(self) -> int:
@@ -141,7 +144,7 @@ def pose(
         # A group of one element has nothing to be invariant under.
         report = None if action.group.order == 1 else check_invariance(kernel, action, x.shape[1:])
         if report is None or report.holds:
-            return Problem(x, y, action, output, "orbit")
+            return Problem(x, y, action, output, "orbit", 0.0 if report is None else report.share)
         reasons = "; ".join(report.failures)
         if reduction == "orbit":
             raise ValueError(f'reduction="orbit" does not apply: {reasons}. reduction="explicit" lists the set')

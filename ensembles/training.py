@@ -8,12 +8,14 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
-from haarflow.kernels import KERNEL_VERSION, Irrep, Kernel, Store, digest_array
+from haarflow.groups import HaarAction, Harmonic
+from haarflow.kernels import KERNEL_VERSION, AnalyticKernel, Irrep, Kernel, Store, digest_array
 from haarflow.kernels.distributed import Cluster
 from haarflow.kernels.entry import Shapes
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.orbits import OrbitGram, assemble, computed_tiles
+from haarflow.kernels.rule_error import roundings, rule_error
 from haarflow.kernels.tile_store import TileStore
 from haarflow.kernels.tiled_block import TiledBlock
 from haarflow.krylov_block import KrylovBlock, Steps
@@ -110,9 +112,16 @@ def train(
         kept = _factorise(whole, bases, problem.size, progress)
         if means.store:
             means.store.put("spectrum", spectrum_key, kept)
+    bound = max(float(kept[f"scale_{i}"]) for i in range(len(bases)))
+    noise = _noise(gram, problem.violation, bound)
     spectra = tuple(
         solvers.Spectrum(
-            kept[f"eigenvalues_{i}"], kept[f"eigenvectors_{i}"], basis, float(kept[f"scale_{i}"]), problem.size
+            kept[f"eigenvalues_{i}"],
+            kept[f"eigenvectors_{i}"],
+            basis,
+            float(kept[f"scale_{i}"]),
+            problem.size,
+            float(noise[i]),
         )
         for i, basis in enumerate(bases)
     )
@@ -144,7 +153,8 @@ def train_krylov(
         sums.add(corner, tile)
         if stored is None:
             here[corner] = tile
-    spectra = []
+    spectra, how = [], means.solver
+    noise = _krylov_noise(gram, problem.violation, sums.bound)
     for i, basis in enumerate(_bases(problem, irreps)):
 
         def source(corner: Corner, buffer: np.ndarray, i: int = i) -> np.ndarray:
@@ -153,10 +163,31 @@ def train_krylov(
         block = TiledBlock(gram, i, source)
         multiply = block.product if cluster is None else lambda v, i=i: cluster.product(i, v)
         steps = Steps(means.store, {**key, "irrep": i, "basis": _digest_basis(basis)}) if means.store else None
-        spectra.append(
-            KrylovBlock(block.order, multiply, block.columns, basis, sums.bound, problem.size, means.solver, steps)
-        )
+        rest = sums.bound, problem.size, how, steps, float(noise[i])
+        spectra.append(KrylovBlock(block.order, multiply, block.columns, basis, *rest))
     return Trained(tuple(spectra), (), sums.mean_diagonal)
+
+
+def _noise(gram: GramProblem, violation: float, bound: float) -> np.ndarray:
+    """Return what rounding leaves in each block's norm [irreps], however many samples there are.
+
+    An error of r eps |Theta| in every entry is at most r eps times the bound, the largest absolute row sum.
+    """
+    # sigma turns by its degree times the angle, and so does the angle's rounding.
+    degrees = np.array([irrep.degree if isinstance(irrep, Harmonic) else 0 for irrep in gram.irreps])
+    return ((roundings(gram.kernel) + degrees) * float(np.finfo(gram.kernel.dtype).eps) + violation) * bound
+
+
+def _krylov_noise(gram: GramProblem, violation: float, bound: float) -> np.ndarray:
+    """Return the same for blocks that are only multiplied with, and the norm of what a compact group's rule is off by.
+
+    Entries of a finite group's block are rounded independently, which adds up to the root of their number: of large
+    float32 blocks more is known than eps.
+    """
+    if isinstance(gram.action, HaarAction):
+        assert isinstance(gram.kernel, AnalyticKernel)
+        return _noise(gram, violation, bound) + rule_error(gram.kernel, gram.action, gram.x, gram.irreps)
+    return _noise(gram, 0.0, bound) / len(gram.x) ** 0.5 + violation * bound
 
 
 def _places(gram: GramProblem, key: dict[str, Any], means: Means) -> tuple[TileStore | None, Cluster | None]:

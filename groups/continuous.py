@@ -3,9 +3,9 @@
 import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import comb, copysign, sqrt
 
 import numpy as np
-from scipy.linalg import expm
 
 from haarflow.groups.haar import HaarQuadrature, as_count
 from haarflow.groups.representations import Isotypic
@@ -203,10 +203,23 @@ def _wigner(degree: int, rotations: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _quarter_turn(degree: int) -> np.ndarray:
-    """Return D(R_y(pi/2)) for real harmonics, m ascending, from the generator's ladder."""
+    """Return D(R_y(pi/2)) for real harmonics, m ascending, every entry to its last bit.
+
+    Among |m> it is a table of Krawtchouk numbers, the coefficients of (1 - z)^x (1 + z)^(n - x) with n = 2 degree:
+    integers, of which squares are divided as such. An error here is the same at all nodes, and no average removes it.
+    """
+    n = 2 * degree
+    binomials = [comb(n, k) for k in range(n + 1)]
+    turn, row = np.empty((n + 1, n + 1)), binomials
+    for x in range(n + 1):
+        squares = (number**2 * binomials[x] / (binomials[k] << n) for k, number in enumerate(row))
+        turn[x] = [copysign(sqrt(square), number) for square, number in zip(squares, row, strict=True)]
+        following: list[int] = []
+        for k, number in enumerate(row):  # (1 + z) times the next row is (1 - z) times this one
+            following.append(number - (row[k - 1] + following[k - 1] if k else 0))
+        row = following
+    turn = turn[:, ::-1]
     m = np.arange(-degree, degree + 1)
-    ladder = np.diag(np.sqrt((degree - m[:-1]) * (degree + m[1:])), -1)  # J_+ in the basis |m>
-    turn = expm(np.pi / 2 * (ladder.T - ladder) / 2)
     # Columns: (|-m> + (-1)^m |m>) / sqrt 2 at m > 0, i (|-m> - (-1)^m |m>) / sqrt 2 at -m.
     sign = (-1.0) ** m
     real = np.zeros((len(m), len(m)), complex)
@@ -214,8 +227,7 @@ def _quarter_turn(degree: int) -> np.ndarray:
         up, down = degree + k, degree - k
         real[down, up], real[up, up] = 1, sign[up]
         real[down, down], real[up, down] = 1j, -1j * sign[up]
-    real /= np.sqrt(2)
-    real[degree, degree] = 1
-    out = np.ascontiguousarray((real.conj().T @ turn @ real).real)
+    real[degree, degree] = 2**0.5
+    out = np.ascontiguousarray((real.conj().T @ turn @ real).real / 2)
     out.setflags(write=False)
     return out

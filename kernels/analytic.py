@@ -48,6 +48,11 @@ class AnalyticKernel:
         """A string that is equal for kernels with equal values."""
         return self.architecture.key
 
+    @property
+    def roundings(self) -> int:
+        """How many times eps the relative error of an entry may be: two roundings a layer."""
+        return 2 * _count(self.architecture.layers)
+
     def __call__(self, x1: Any, x2: Any = None) -> KernelPair:
         """Evaluate both kernels between two batches.
 
@@ -221,6 +226,10 @@ def _check_layers(layers: tuple[Layer, ...]) -> None:
             _check_layers(layer.branch)
         elif type(layer) not in known:
             raise TypeError(f"architecture must have layers with a kernel in closed form, found {layer}")
+
+
+def _count(layers: tuple[Layer, ...]) -> int:
+    return sum(1 + _count(layer.branch) if isinstance(layer, Residual) else 1 for layer in layers)
 
 
 def analytic(architecture: Sequential, dtype: str = "float64") -> AnalyticKernel:

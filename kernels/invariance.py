@@ -23,11 +23,14 @@ class InvarianceReport:
         The largest relative change of Theta or K under the joint action, 0 where it was not reached.
     tolerance : float
         What residuals are held to.
+    share : float
+        The largest change relative to the largest value; 0 where it is rounding.
     """
 
     failures: tuple[str, ...]
     residual: float
     tolerance: float
+    share: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -68,12 +71,14 @@ def check_invariance(kernel: Kernel, action: Action, sample_shape: tuple[int, ..
         return InvarianceReport((f"{action.name} is not an exact group action: it interpolates",), 0.0, tolerance)
     failures = list(check_action(action, x, 1e-8).failures)
     before = kernel(x, other)
-    worst, element = 0.0, ""
+    worst, share, element = 0.0, 0.0, ""
     label = ""
     for g in action.group.generators:
         after = kernel(action(g, x), action(g, other))
         for name, a, b in (("Theta", after.ntk, before.ntk), ("K", after.nngp, before.nngp)):
             change = _relative_change(a, b)
+            if change > 0:
+                share = max(share, float(np.max(np.abs(a - b))) / float(np.max(np.abs(b))))
             if change > worst:
                 worst, element, label = change, str(g), name
     if worst > tolerance:
@@ -81,7 +86,7 @@ def check_invariance(kernel: Kernel, action: Action, sample_shape: tuple[int, ..
             f"the kernel is not invariant under {action.name}: {label}(gx, gx') differs from {label}(x, x') "
             f"by {worst:.1e} relative (at most {tolerance:.0e} would do) for element g = {element}"
         )
-    return InvarianceReport(tuple(failures), worst, tolerance)
+    return InvarianceReport(tuple(failures), worst, tolerance, share)
 
 
 def _relative_change(after: np.ndarray, before: np.ndarray) -> float:

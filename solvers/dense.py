@@ -20,6 +20,7 @@ def eigendecompose(
     *,
     scale: float | None = None,
     size: int | None = None,
+    noise: float = 0.0,
     eigh: Eigh | None = None,
 ) -> Spectrum:
     """Factorise a symmetric positive semidefinite block.
@@ -34,6 +35,8 @@ def eigendecompose(
         Upper bound of the largest eigenvalue of the whole augmented Gram matrix; default the block's own.
     size : int, optional
         Order of the whole augmented Gram matrix; default N.
+    noise : float
+        What the entries are wrong by, in the block's norm, beyond `size` roundings of the scale.
     eigh : callable, optional
         matrix -> (ascending eigenvalues, eigenvectors), such as a GPU's; default LAPACK's divide and conquer.
 
@@ -67,6 +70,8 @@ def eigendecompose(
         raise ValueError(f"scale must be finite and >= 0, found {scale}")
     if size is not None and size < 1:
         raise ValueError(f"size must be >= 1, found {size}")
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise must be finite and >= 0, found {noise}")
     if basis is not None:
         basis = basis.astype(gram.dtype, copy=False)
         _check_basis(basis, len(gram))
@@ -85,7 +90,7 @@ def eigendecompose(
     bound = own if scale is None else max(own, float(scale))
     # One memory layout, so that eigenvectors read back from disk give the same bits in products.
     values, vectors = values.astype(gram.dtype, copy=False), np.ascontiguousarray(vectors, gram.dtype)
-    return Spectrum(values, vectors, basis, bound, len(gram) if size is None else int(size))
+    return Spectrum(values, vectors, basis, bound, len(gram) if size is None else int(size), float(noise))
 
 
 def _check_gram(gram: np.ndarray) -> None:

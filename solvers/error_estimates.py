@@ -55,6 +55,8 @@ class Ritz:
         Upper bound of the largest eigenvalue of the whole augmented Gram matrix.
     size : int
         Order of it.
+    noise : float
+        What the block's entries are wrong by, in its norm.
     """
 
     space: KrylovSpace
@@ -62,30 +64,35 @@ class Ritz:
     size: int
     values: np.ndarray = field(repr=False)
     vectors: np.ndarray = field(repr=False)
+    noise: float = 0.0
 
     @classmethod
-    def of(cls, space: KrylovSpace, scale: float | None, size: int | None) -> "Ritz":
+    def of(cls, space: KrylovSpace, scale: float | None, size: int | None, noise: float = 0.0) -> "Ritz":
         """Decompose the projection; 9 d^3 operations for dimension d."""
         # Divide and conquer loses what the graded projection knows of small values, a factor 10 at order 4000.
         values, vectors = scipy.linalg.eigh(space.projection(), driver="evr", overwrite_a=True, check_finite=False)
         own = float(np.abs(values).max())
-        return cls(space, own if scale is None else max(own, scale), size or space.rows, values, vectors)
+        return cls(space, own if scale is None else max(own, scale), size or space.rows, values, vectors, noise)
 
     @cached_property
     def threshold(self) -> float:
         """Values up to it are unknown: rounding of the whole matrix, twice the product's noise, or the defect."""
-        return max(self.size * _EPS * self.scale, 2 * self.space.noise, self._defect)
+        return max(self._rounding, 2 * self.space.noise, self._defect)
+
+    @property
+    def _rounding(self) -> float:
+        return self.size * _EPS * self.scale + self.noise
 
     @property
     def _defect(self) -> float:
         # As in Spectrum: a matrix that was rounded has eigenvalues as far below 0 as it has wrong ones above.
         lowest = -float(self.values.min())
-        return 2 * lowest if lowest > self.size * _EPS * self.scale else 0.0
+        return 2 * lowest if lowest > self._rounding else 0.0
 
     @property
     def uncertainty(self) -> float:
         """How far an unresolved value is from the true one."""
-        return max(_EPS * self.scale, 2 * self.space.noise, self._defect)
+        return max(_EPS * self.scale, self.noise, 2 * self.space.noise, self._defect)
 
     def unresolved(self, ridge: float) -> np.ndarray:
         """Return [d]: whether a value, ridge included, is unknown."""

@@ -126,6 +126,7 @@ def solve(
     how: Krylov = Krylov(),
     scale: float | None = None,
     size: int | None = None,
+    noise: float = 0.0,
     space: KrylovSpace | None = None,
     columns: Columns | None = None,
     inverse: PreconditionedSolve | None = None,
@@ -155,6 +156,8 @@ def solve(
         Upper bound of the largest eigenvalue of the whole augmented Gram matrix; default the block's own.
     size : int, optional
         Order of the whole augmented Gram matrix; default N.
+    noise : float
+        What A's entries are wrong by, in its norm, beyond `size` roundings of the scale.
     space : KrylovSpace, optional
         Where to go on: that of an earlier call, or one rebuilt by `space_from`, for the same A and labels.
     columns : callable, optional
@@ -202,7 +205,7 @@ def solve(
     aided = columns is not None and how.preconditioner > 0
 
     def check(space: KrylovSpace) -> _Checked:
-        ritz = Ritz.of(space, scale, size)
+        ritz = Ritz.of(space, scale, size, noise)
         return _Checked(ritz, ritz.estimate(filter, times, rate, ridge), _invertible(ritz, filter, times, rate, ridge))
 
     space, found, products = _grow_until(product, space, check, how, aided, recall, keep, progress)

@@ -4,11 +4,14 @@ import numpy as np
 
 from haarflow.solvers.filters import Filter
 
-__all__ = ["resolved_phi", "ridged", "too_late"]
+__all__ = ["disbelieved", "resolved_phi", "ridged", "too_late"]
 
 # An unresolved mode is followed while the uncertainty of its eigenvalue times t stays below this: that product is
 # the relative error of phi = t, so six digits of the prediction hold.
 _NEGLIGIBLE = 1e-6
+# A doubtful mode, whose value two rules do not agree upon, is believed while their difference times t stays below this:
+# to two digits, which is more than such a rule gives for the others.
+_VISIBLE = 1e-2
 
 
 def too_late(filter: Filter, times: np.ndarray, rate: float, uncertainty: float) -> np.ndarray:
@@ -16,6 +19,13 @@ def too_late(filter: Filter, times: np.ndarray, rate: float, uncertainty: float)
     travelled = filter(np.zeros(1), times, rate)[:, 0]
     with np.errstate(all="ignore"):
         return np.isinf(travelled) | (uncertainty * travelled > _NEGLIGIBLE)
+
+
+def disbelieved(filter: Filter, times: np.ndarray, rate: float, doubt: np.ndarray) -> np.ndarray:
+    """Return [T, m]: whether doubtful modes, whose values change by `doubt` [m], are left out at a time."""
+    travelled = filter(np.zeros(1), times, rate)
+    with np.errstate(all="ignore"):
+        return np.isinf(travelled) | (doubt * travelled > _VISIBLE)
 
 
 def ridged(values: np.ndarray, ridge: float) -> np.ndarray:

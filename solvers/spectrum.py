@@ -1,7 +1,7 @@
 """The spectrum of a Gram block: it serves every training time, exactly, on singular matrices too."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow.solvers.filters import Filter, GradientFlow, check_times
-from haarflow.solvers.resolution import resolved_phi, ridged, too_late
+from haarflow.solvers.resolution import disbelieved, resolved_phi, ridged, too_late
 
 __all__ = ["Spectrum", "timescales"]
 
@@ -35,12 +35,18 @@ class Spectrum:
         Upper bound of the largest eigenvalue of the WHOLE augmented Gram matrix.
     size : int
         Order of the whole augmented Gram matrix.
+    noise : float
+        What the block's entries are wrong by, in its norm, beyond `size` roundings of the scale.
+    doubt : array [r] or None
+        How far each eigenvalue is from what another quadrature of the same average makes it.
 
     Notes
     -----
     A mode whose eigenvalue (ridge included) is at most `threshold` is unresolved: the value is rounding. It
-    follows the filter's limit at lambda = 0 while eps * scale * (that limit) <= 1e-6, and is left out after.
-    The scale is the whole matrix's because a block may be zero up to the rounding of the others.
+    follows the filter's limit at lambda = 0 while max(eps * scale, noise) * (that limit) <= 1e-6, and is left
+    out after. The scale is the whole matrix's because a block may be zero up to the rounding of the others.
+    A mode whose eigenvalue is at most twice its doubt is unresolved too: it is believed while doubt * (that limit)
+    <= 1e-2, and left out after.
     """
 
     eigenvalues: np.ndarray = field(repr=False)
@@ -48,6 +54,8 @@ class Spectrum:
     basis: csr_matrix | np.ndarray | None
     scale: float
     size: int
+    noise: float = 0.0
+    doubt: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def rows(self) -> int:
@@ -61,8 +69,8 @@ class Spectrum:
 
     @property
     def threshold(self) -> float:
-        """Eigenvalues up to it are unknown: size * eps * scale, with eps of the block's dtype, or the defect."""
-        return max(self.size * self._eps * self.scale, self.defect)
+        """Eigenvalues up to it are unknown: size * eps * scale, eps of the block's dtype, and noise; or the defect."""
+        return max(self._rounding, self.defect)
 
     @cached_property
     def defect(self) -> float:
@@ -71,16 +79,51 @@ class Spectrum:
         Averages over a compact group with too few nodes leave a block indefinite; what is as small is unknown.
         """
         lowest = -float(self._values.min(initial=0.0))
-        return 2 * lowest if lowest > self.size * self._eps * self.scale else 0.0
+        return 2 * lowest if lowest > self._rounding else 0.0
 
     @property
     def unresolved(self) -> int:
         """Number of modes whose eigenvalue, without ridge, lies below the threshold."""
-        return int(self._unresolved(0.0).sum())
+        return int((self._unresolved(0.0) | self._doubtful).sum())
 
     def resolved(self, ridge: float) -> np.ndarray:
         """Return the eigenvalues above the threshold, ridge included."""
-        return self._ridged(ridge)[~self._unresolved(ridge)]
+        return self._ridged(ridge)[~(self._unresolved(ridge) | self._doubtful)]
+
+    def beside(self, other: "Spectrum") -> "tuple[Spectrum, Spectrum]":
+        """Return this spectrum and another quadrature's, each with its eigenvalues held against the other's block.
+
+        Parameters
+        ----------
+        other : Spectrum
+            Of the same block and basis, averaged with other nodes.
+
+        Returns
+        -------
+        tuple of Spectrum
+
+        Raises
+        ------
+        ValueError
+            For a block of another order.
+
+        Notes
+        -----
+        |lambda_k - v_k^T B v_k|, to first order what the nodes change: a norm of the difference would doubt small
+        modes that are known well. Cost: 4 r^3 operations and a matrix of order r.
+        """
+        if self.eigenvectors.shape != other.eigenvectors.shape:
+            shapes = other.eigenvectors.shape, self.eigenvectors.shape
+            raise ValueError(
+                f"other must be a spectrum of the same block, found order {shapes[0][0]} for {shapes[1][0]}"
+            )
+        shares = (other.eigenvectors.T @ self.eigenvectors).astype(float) ** 2
+        found = np.abs(self._values - other._values @ shares), np.abs(other._values - shares @ self._values)
+        return replace(self, doubt=found[0]), replace(other, doubt=found[1])
+
+    @property
+    def _rounding(self) -> float:
+        return self.size * self._eps * self.scale + self.noise
 
     @property
     def _eps(self) -> float:
@@ -97,8 +140,12 @@ class Spectrum:
         return self._ridged(ridge) <= self.threshold
 
     @property
+    def _doubtful(self) -> np.ndarray:
+        return np.zeros(len(self._values), bool) if self.doubt is None else self._values <= 2 * self.doubt
+
+    @property
     def _uncertainty(self) -> float:
-        return max(self._eps * self.scale, self.defect)
+        return max(self._eps * self.scale, self.noise, self.defect)
 
     def cut(self, times: np.ndarray, rate: float, ridge: float = 0.0, filter: Filter = _FLOW) -> np.ndarray:
         """Count the modes left out at each time.
@@ -120,8 +167,7 @@ class Spectrum:
         """
         if self.scale == 0:  # the kernel vanishes on the training set, so these modes predict exactly 0
             return np.zeros(len(check_times(times)), int)
-        late = too_late(filter, check_times(times), rate, self._uncertainty)
-        return np.where(late, self._unresolved(ridge).sum(), 0)
+        return self._left_out(filter, check_times(times), rate, ridge).sum(axis=1)
 
     def phi(self, filter: Filter, times: np.ndarray, rate: float, ridge: float = 0.0) -> np.ndarray:
         """Evaluate a filter on the spectrum, with unresolved modes as the class describes.
@@ -143,7 +189,14 @@ class Spectrum:
             For times or a rate that the filter refuses.
         """
         times = check_times(times)
-        return resolved_phi(filter, times, rate, self._ridged(ridge), self._unresolved(ridge), self._uncertainty)
+        unresolved = self._unresolved(ridge)
+        phi = resolved_phi(filter, times, rate, self._ridged(ridge), unresolved, self._uncertainty)
+        return phi if self.doubt is None else np.where(self._left_out(filter, times, rate, ridge), 0.0, phi)
+
+    def _left_out(self, filter: Filter, times: np.ndarray, rate: float, ridge: float) -> np.ndarray:
+        """Return [T, r]: which modes are left out at a time."""
+        out = too_late(filter, times, rate, self._uncertainty)[:, None] & self._unresolved(ridge)
+        return out if self.doubt is None else out | (disbelieved(filter, times, rate, self.doubt) & self._doubtful)
 
     def apply(
         self, filter: Filter, times: np.ndarray, rate: float, labels: np.ndarray, ridge: float = 0.0
