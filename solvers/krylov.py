@@ -110,10 +110,6 @@ class _Checked(NamedTuple):
     estimate: Estimate
     invertible: np.ndarray
 
-    def met(self, tolerance: float) -> np.ndarray:
-        """Return [T]: whether growing is over, since the tolerance is met, or since rounding is what is left."""
-        return (self.estimate.total <= tolerance) | (self.estimate.growing <= 0.3 * self.estimate.rounding)
-
 
 def solve(
     product: Product,
@@ -209,7 +205,7 @@ def solve(
     ritz, estimate, finishing = found
     alpha = _lift(ritz, ritz.phi(filter, times, rate, ridge))
     error, iterations = estimate.total, 0
-    finishing = finishing & ~found.met(how.tolerance) & (not space.exhausted)
+    finishing = finishing & ~found.estimate.met(how.tolerance) & (not space.exhausted)
     if finishing.any():
         first = int(np.argmax(finishing))
         best = inverse if inverse is not None and inverse.error <= error[first] else None
@@ -221,7 +217,7 @@ def solve(
                 _approximation(space, how, columns),
                 alpha[first] if best is None else best.solution,
                 tolerance=how.tolerance,
-                floor=float(estimate.rounding[first]),
+                floor=float(estimate.rounding[first].max()),
                 steps=max(200, how.dimension // k),
                 progress=None if progress is None else lambda done, total: progress("conjugate gradients", done, total),
             )
@@ -253,7 +249,7 @@ def _grow_until(
             found = check(space)
             # Of fewer steps the product's noise is hardly known, which conjugate gradients have to know.
             left = found.invertible & aided & (space.steps >= _NOISE_STEPS)
-            if full or (found.met(how.tolerance) | left).all():
+            if full or (found.estimate.met(how.tolerance) | left).all():
                 return space, found, products
         space, multiplied = advance(space, product, recall, keep)
         products += multiplied
