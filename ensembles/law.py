@@ -64,8 +64,9 @@ class Law:
         Under a compact group, the largest part of the two highest degrees in a variance, relative to K(x, x); the
         nodes' own error is not in it.
     error : array [T] or None
-        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y in Frobenius norm, the
-        largest over the blocks; means are mostly known better. None where eigendecompositions make it rounding.
+        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y: of the worst column of
+        labels, relative to itself, in the worst block; means are mostly known better. None where eigendecompositions
+        make it rounding.
     """
 
     times: np.ndarray

@@ -9,6 +9,7 @@ from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.krylov_block import KrylovBlock
+from haarflow.solvers.units import column_units
 
 __all__ = ["Learnt", "learn"]
 
@@ -59,7 +60,12 @@ class _Exact:
         return self.spectrum.cut(self.times, self.rate, self.ridge, self.filter)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        return self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels, self.ridge)
+        units = column_units(self.labels)
+        if np.all(units == 1):
+            return self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels, self.ridge)
+        # What is out of range in the block's dtype need not be in the mean's.
+        found = self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels / units, self.ridge)
+        return found * units
 
     def coefficients(self) -> np.ndarray:
         return self.spectrum.apply(self.filter, self.times, self.rate, self.labels, self.ridge)

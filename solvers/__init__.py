@@ -6,6 +6,7 @@ from haarflow.solvers.filters import (
     GradientDescent,
     GradientFlow,
     HeavyBall,
+    StepError,
     check_times,
     make_filter,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Projected",
     "Solved",
     "Spectrum",
+    "StepError",
     "check_times",
     "draw",
     "eigendecompose",

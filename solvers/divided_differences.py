@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from haarflow.solvers.filters import Filter
+from haarflow.solvers.filters import Filter, GradientFlow
 
-__all__ = ["Carrier", "Sampled", "unsteady"]
+__all__ = ["Carrier", "Sampled", "carriers"]
 
 _EPS = float(np.finfo(float).eps)
 
@@ -57,27 +57,24 @@ class Sampled:
         there = filter(between.ravel(), times, rate).reshape(len(phi), *between.shape)
         return cls(filter, times, rate, values, phi, left_out, between, there)
 
-    def steady(self) -> np.ndarray:
-        """Return [T]: whether phi is positive and f[a, b] between -phi(a) phi(b) and a quarter of that, or phi is 0.
+    def separable(self) -> np.ndarray:
+        """Return [T]: whether f[a, b] is -phi(a) phi(b), as for 1 / (lambda + c), or phi is 0.
 
         Notes
         -----
-        f[a, b] is -phi(a) phi(b) times the slope of 1 / phi, and the slope of a secant is a mean of those between
-        neighbours. For gradient flow it lies between a half and 1, and is 1 for (lambda + c)^-1; momentum, and steps
-        that alternate, have any.
+        f[a, b] is -phi(a) phi(b) times the slope of 1 / phi. That it is 1 within a factor is not enough where it
+        swings: on eigenvalues close together it is its change that a residual is carried by.
         """
         points = _woven(self.values[None], self.between[None])[0]
         phi = _woven(self.phi, self.between_phi)
         # Left out are the first values, and what lies between them and the others.
         kept = ~self.left_out
         seen = _woven(kept, np.repeat(kept[:, None, :-1], 2, axis=1))
-        positive = np.all((phi > 0) & np.isfinite(phi) | ~seen, axis=1)
         with np.errstate(all="ignore"):
-            inverse = 1 / np.where(seen & positive[:, None], phi, 1.0)
+            inverse = 1 / np.where(seen, phi, 1.0)
             rise, gaps = np.diff(inverse, axis=1), np.diff(points)
-            rounding = 32 * _EPS * (inverse[:, 1:] + inverse[:, :-1])
-            slow = (rise <= gaps + rounding) & (rise >= gaps / 4 - rounding)
-        return (np.all(slow | ~seen[:, :-1], axis=1) & positive) | ~self.phi.any(axis=1)
+            unit = np.abs(rise - gaps) <= 32 * _EPS * (np.abs(inverse[:, 1:]) + np.abs(inverse[:, :-1]))
+        return np.all(unit | ~seen[:, :-1], axis=1) | ~self.phi.any(axis=1)
 
     def carrier(self, time: int) -> "Carrier":
         """Return the divided differences of one time."""
@@ -193,20 +190,24 @@ class Carrier:
         return np.where(self.kept, np.where(close, (self.slopes[rows, None] + self.slopes[:d]) / 2, apart), 0.0)
 
 
-def unsteady(
+def carriers(
     filter: Filter, times: np.ndarray, rate: float, values: np.ndarray, phi: np.ndarray, left_out: np.ndarray
 ) -> Iterator[tuple[int, Carrier]]:
-    """Yield the times, by index, at which a filter is not steady, and its divided differences then.
+    """Yield the times, by index, at which f[a, b] is no product of values at a and b, and what it is then.
+
+    Of gradient flow it is one but for a factor between a half and 1 that changes as slowly as phi itself.
 
     Parameters
     ----------
     filter, times, rate, values, phi, left_out
         As in `Sampled`.
     """
+    if isinstance(filter, GradientFlow):
+        return
     for start in range(0, len(times), _TIMES):
         some = slice(start, start + _TIMES)
         sampled = Sampled.of(filter, times[some], rate, values, phi[some], left_out[some])
-        for time in np.flatnonzero(~sampled.steady()):
+        for time in np.flatnonzero(~sampled.separable()):
             yield start + int(time), sampled.carrier(time)
 
 

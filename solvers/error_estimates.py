@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
-from haarflow.solvers.divided_differences import Carrier, unsteady
+from haarflow.solvers.divided_differences import Carrier, carriers
 from haarflow.solvers.filters import Filter
 from haarflow.solvers.krylov_space import KrylovSpace
 from haarflow.solvers.resolution import resolved_phi, ridged, too_late
@@ -127,7 +127,7 @@ class Ritz:
         Notes
         -----
         The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and the error is phi's divided difference applied to
-        it. Under gradient flow and its like that is -phi phi within a factor of 2, so the error is about
+        it. Under gradient flow that is -phi phi within a factor of 2, so the error is about
         phi_t(A) V_{m+1} r(t); otherwise, as under momentum, where phi changes its sign, it is taken between the Ritz
         values, and carries the residual itself. Where V_{m+1} lies is not known. The likely answer: where the last
         blocks lie on the Ritz values. The worst: on the smallest known one, or wherever the filter carries most. The
@@ -147,7 +147,7 @@ class Ritz:
             growing = largest[:, None] * self._galerkin(unit, square, unresolved)
             rounding = 2 * largest[:, None] * self._floor(square, labels, ridge)
             own = np.full(norm.shape, 10 * _EPS) * norm
-            for time, carrier in unsteady(filter, times, rate, values, phi, left_out):
+            for time, carrier in carriers(filter, times, rate, values, phi, left_out):
                 growing[time] = self._carried(carrier)
                 rounding[time] = 2 * np.sqrt(carrier.squares(labels, self._crossings, self._noise))
                 own[time] = 10 * _EPS * np.sqrt(_squares(carrier.usual) @ labels)

@@ -42,7 +42,7 @@ class Krylov:
     Parameters
     ----------
     tolerance : float
-        Relative error of the coefficients phi_t(A) Y, Frobenius norm, for each time, at which growing stops.
+        Relative error of the coefficients phi_t(A) Y, of each column for each time, at which growing stops.
     dimension : int
         At most so many basis vectors, at least the labels' rank: 8 N dimension bytes.
     preconditioner : int
@@ -58,6 +58,8 @@ class Krylov:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"{name} must be an integer, found {value!r}")
+        if np.ndim(self.tolerance) != 0 or np.asarray(self.tolerance).dtype.kind not in "iuf":
+            raise TypeError(f"tolerance must be a number 0 < tolerance < 1 such as 1e-6, found {self.tolerance!r}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be 0 < tolerance < 1, found {self.tolerance}")
         if self.dimension < 1:
@@ -75,7 +77,7 @@ class Solved:
     alpha : array [T, N, k] float64
         phi_t(A + ridge) Y.
     error : array [T]
-        Estimated relative error of each, Frobenius norm.
+        Estimated relative error of each: of the worst column, relative to itself.
     cut : array [T] int
         Modes of the space that were left out.
     unresolved : int
@@ -212,7 +214,7 @@ def solve(
         if best is None or (best.tolerance > how.tolerance and best.error > how.tolerance):
             found_now = conjugate_gradients(
                 product,
-                labels.astype(float),
+                labels / space.units,
                 ridge,
                 _approximation(space, how, columns),
                 alpha[first] if best is None else best.solution,
@@ -227,6 +229,8 @@ def solve(
             else:
                 best = replace(best, tolerance=how.tolerance)
         alpha[finishing], error[finishing], inverse = best.solution, best.error, best
+    if np.any(space.units != 1):
+        alpha *= space.units
     cut, unresolved = ritz.cut(filter, times, rate, ridge), int(ritz.unresolved(0.0).sum())
     return Solved(alpha, error, cut, unresolved, space, products, finishing, iterations, inverse)
 
@@ -268,8 +272,10 @@ def _invertible(ritz: Ritz, filter: Filter, times: np.ndarray, rate: float, ridg
     late = np.isinf(times)
     if not late.any() or ridge <= ritz.threshold:
         return np.zeros(len(times), bool)
-    # On no larger values, where steps may diverge that are stable on these.
-    values = np.append(ridged(ritz.values, ridge), ridge)
+    # A filter may be the inverse on some values and not between. On no larger ones, where steps may diverge.
+    seen = ridged(ritz.values, ridge)
+    values = np.concatenate([seen, np.geomspace(ridge, max(ridge, seen[-1]), 64)])
+    values = np.minimum(values, max(ridge, seen[-1]))
     with np.errstate(all="ignore"):
         inverse = np.isclose(filter(values, np.array([np.inf]), rate) * values, 1.0, rtol=1e-12, atol=0)
     return late & bool(inverse.all())
@@ -285,7 +291,7 @@ def _approximation(space: KrylovSpace, how: Krylov, columns: Columns | None) -> 
 
 
 def _lift(ritz: Ritz, phi: np.ndarray) -> np.ndarray:
-    """Return phi [T, d] of the Ritz values as phi_t(A) Y, [T, N, k]."""
+    """Return phi [T, d] of the Ritz values as phi_t(A) Y, [T, N, k], in the units of the space."""
     T, d = phi.shape
     N, k = ritz.space.rows, ritz.space.coefficients.shape[1]
     lifted = np.empty((T, N, k))
