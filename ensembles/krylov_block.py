@@ -120,6 +120,8 @@ class KrylovSolution:
         Modes left out, and the estimated relative error of the worst column.
     unresolved : int
         Ritz values below the block's rounding.
+    unlearnt : array [r, k]
+        What of the labels, in `units`, lies in those modes.
     """
 
     alpha: np.ndarray = field(repr=False)
@@ -128,6 +130,12 @@ class KrylovSolution:
     cut: np.ndarray
     error: np.ndarray
     unresolved: int
+    unlearnt: np.ndarray = field(repr=False)
+
+    def left_out(self) -> np.ndarray:
+        """Return what of the labels lies in unresolved modes, [N, k]."""
+        found = self.unlearnt * self.units
+        return found if self.basis is None else np.asarray(self.basis @ found)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Return rows [m, N] times the coefficients: array [T, m, k] float64."""
@@ -223,7 +231,9 @@ class KrylovBlock:
             keep=keep,
             progress=progress,
         )
-        solution = KrylovSolution(found.alpha, units, self.basis, found.cut, found.error, found.unresolved)
+        solution = KrylovSolution(
+            found.alpha, units, self.basis, found.cut, found.error, found.unresolved, found.left_out
+        )
         grown = replace(self, space=found.space, answered=(asked, solution), inverse=(inverted, found.inverse))
         return grown, solution
 

@@ -32,6 +32,10 @@ class Learnt(Protocol):
         """Estimated relative error of the coefficients [T]; None where they are exact up to rounding."""
         ...
 
+    def left_out(self) -> np.ndarray:
+        """Return what of the labels lies in unresolved modes: array [N, k], asked for where some are left out."""
+        ...
+
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Return rows [m, N] times the coefficients: array [T, m, k]."""
         ...
@@ -58,6 +62,9 @@ class _Exact:
     @property
     def cut(self) -> np.ndarray:
         return self.spectrum.cut(self.times, self.rate, self.ridge, self.filter)
+
+    def left_out(self) -> np.ndarray:
+        return self.spectrum.left_out(self.labels, self.ridge)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         units = column_units(self.labels)

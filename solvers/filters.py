@@ -208,9 +208,8 @@ def make_filter(flow: str | Filter) -> Filter:
         return _FILTERS[flow]()
     if isinstance(flow, Filter) and not isinstance(flow, (str, type)):
         return flow
-    raise ValueError(
-        f"flow must be one of {sorted(_FILTERS)} or a filter such as solvers.HeavyBall(0.9), found {flow!r}{_hint(flow)}"
-    )
+    known = f"one of {sorted(_FILTERS)} or a filter such as solvers.HeavyBall(0.9)"
+    raise ValueError(f"flow must be {known}, found {flow!r}{_hint(flow)}")
 
 
 def _hint(flow: Any) -> str:

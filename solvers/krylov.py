@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from haarflow.solvers.error_estimates import Estimate, Ritz
-from haarflow.solvers.filters import Filter, check_times
+from haarflow.solvers.filters import Filter, StepError, check_times
 from haarflow.solvers.krylov_space import Keep, KrylovSpace, Product, Recall, advance, start_space
 from haarflow.solvers.preconditioned import (
     Nystroem,
@@ -82,6 +82,8 @@ class Solved:
         Modes of the space that were left out.
     unresolved : int
         Modes of the space whose eigenvalue, without ridge, is not known from 0.
+    left_out : array [N, k]
+        What of the labels lies in modes that are not known with the ridge either: 0 unless some are cut.
     space : KrylovSpace
         The space: it serves other filters, and more dimensions.
     products : int
@@ -98,6 +100,7 @@ class Solved:
     error: np.ndarray
     cut: np.ndarray
     unresolved: int
+    left_out: np.ndarray = field(repr=False)
     space: KrylovSpace
     products: int
     preconditioned: np.ndarray
@@ -196,7 +199,7 @@ def solve(
     if space.coefficients.shape[0] == 0:  # labels that vanish
         filter(np.zeros(1), times, rate)
         nothing = np.zeros((T, space.rows, k))
-        return Solved(nothing, np.zeros(T), np.zeros(T, int), 0, space, 0, none, 0)
+        return Solved(nothing, np.zeros(T), np.zeros(T, int), 0, np.zeros((space.rows, k)), space, 0, none, 0)
     aided = columns is not None and how.preconditioner > 0
 
     def check(space: KrylovSpace) -> _Checked:
@@ -229,10 +232,11 @@ def solve(
             else:
                 best = replace(best, tolerance=how.tolerance)
         alpha[finishing], error[finishing], inverse = best.solution, best.error, best
-    if np.any(space.units != 1):
-        alpha *= space.units
     cut, unresolved = ritz.cut(filter, times, rate, ridge), int(ritz.unresolved(0.0).sum())
-    return Solved(alpha, error, cut, unresolved, space, products, finishing, iterations, inverse)
+    left_out = _lift(ritz, ritz.unresolved(ridge)[None].astype(float))[0] if cut.any() else np.zeros(labels.shape)
+    if np.any(space.units != 1):
+        alpha, left_out = alpha * space.units, left_out * space.units
+    return Solved(alpha, error, cut, unresolved, left_out, space, products, finishing, iterations, inverse)
 
 
 def _grow_until(
@@ -250,11 +254,16 @@ def _grow_until(
     while True:
         full = space.exhausted or space.dimension + space.next.shape[1] > how.dimension
         if space.steps and (full or _due(space)):
-            found = check(space)
-            # Of fewer steps the product's noise is hardly known, which conjugate gradients have to know.
-            left = found.invertible & aided & (space.steps >= _NOISE_STEPS)
-            if full or (found.estimate.met(how.tolerance) | left).all():
-                return space, found, products
+            try:
+                found = check(space)
+            except StepError:  # by how much training diverges the largest eigenvalue tells, once it is known
+                if full or space.steps >= _NOISE_STEPS:
+                    raise
+            else:
+                # Of fewer steps the product's noise is hardly known, which conjugate gradients have to know.
+                left = found.invertible & aided & (space.steps >= _NOISE_STEPS)
+                if full or (found.estimate.met(how.tolerance) | left).all():
+                    return space, found, products
         space, multiplied = advance(space, product, recall, keep)
         products += multiplied
         if progress is not None:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from haarflow.solvers.filters import Filter, GradientFlow, check_times
 from haarflow.solvers.resolution import resolved_phi, ridged, too_late
-from haarflow.solvers.units import range_exponents
+from haarflow.solvers.units import column_units, range_exponents
 
 __all__ = ["Spectrum", "timescales"]
 
@@ -126,6 +126,25 @@ class Spectrum:
             return np.zeros(len(check_times(times)), int)
         late = too_late(filter, check_times(times), rate, self._uncertainty)
         return np.where(late, self._unresolved(ridge).sum(), 0)
+
+    def left_out(self, labels: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        """Return what of the labels lies in unresolved modes: array [N, k] float64.
+
+        Parameters
+        ----------
+        labels : array [N, k]
+            Right-hand sides.
+        ridge : float
+            Added to every eigenvalue.
+
+        Notes
+        -----
+        Cost: 4 r k operations for each of these modes.
+        """
+        units = column_units(np.asarray(labels, float))
+        targets, unknown = self._targets(labels / units), self._unresolved(ridge)
+        found = self.eigenvectors[:, unknown] @ targets[unknown]
+        return self._lift(found[None])[0] * units
 
     def phi(self, filter: Filter, times: np.ndarray, rate: float, ridge: float = 0.0) -> np.ndarray:
         """Evaluate a filter on the spectrum, with unresolved modes as the class describes.
