@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from haarflow import solvers
+from haarflow.cuts import share_left_out
 from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
@@ -21,6 +22,7 @@ from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_o
 from haarflow.learning import learn
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
+from haarflow.stable_rate import in_learning_rates
 from haarflow.training import KRYLOV_TOLERANCE, Means
 
 __all__ = ["DeepEnsemble"]
@@ -249,7 +251,7 @@ class DeepEnsemble:
         if covariance not in COVARIANCES[:3]:
             raise ValueError(f'covariance must be None, "diagonal" or "full", found {covariance!r}')
         law, _ = self._evaluate("predict", x_test, times, covariance)
-        warn_of_cuts(law.times, law.cut, self._kernel.dtype)
+        warn_of_cuts(law.times, law.cut, law.cut_share, self._kernel.dtype, covariance is not None)
         warn_of_truncation(law)
         (block, *_) = self._trained("predict").spectra
         if isinstance(block, KrylovBlock):
@@ -296,7 +298,7 @@ class DeepEnsemble:
         shape = (np.size(times), members, points, self._trained("sample").problem.y.shape[1])
         check_room("times and members", shape, "[times, members, test points, outputs]")
         law, drawn = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
-        warn_of_cuts(law.times, law.cut, self._kernel.dtype)
+        warn_of_cuts(law.times, law.cut, law.cut_share, self._kernel.dtype, True)
         warn_of_truncation(law)
         assert drawn is not None
         eps = float(np.finfo(self._kernel.dtype).eps)
@@ -318,7 +320,10 @@ class DeepEnsemble:
                     found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver
                     raise ValueError(_NO_COVARIANCE.format(found))
                 fitted = self._fitted = with_covariance(self._kernel, fitted, self._means, progress)
-            law, drawn, self._fitted = evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
+            with in_learning_rates(self._clock.learning_rate, fitted, self._filter):
+                law, drawn, self._fitted = evaluate(
+                    self._kernel, fitted, self._filter, x_test, times, covariance, progress
+                )
         return law, drawn
 
     def jacobian(self, x_test: Any, times: Any) -> np.ndarray:
@@ -360,10 +365,12 @@ class DeepEnsemble:
         n, k = fitted.problem.y.shape
         turned = (3, elements_at_once(fitted.problem.action), n, len(times), k)
         check_room("times", turned, "[arrays, elements, samples, times, outputs]")
-        with progress_bar(self._progress) as progress:
-            self._fitted, learnt = learn(fitted, self._filter, times, progress)
-        out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
-        warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), self._kernel.dtype)
+        with in_learning_rates(self._clock.learning_rate, fitted, self._filter):
+            with progress_bar(self._progress) as progress:
+                self._fitted, learnt = learn(fitted, self._filter, times, progress)
+            out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
+        share = share_left_out(fitted, learnt, self._kernel.dtype)
+        warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), share, self._kernel.dtype)
         for block, each in zip(self._fitted.spectra, learnt, strict=True):
             if isinstance(block, KrylovBlock):
                 warn_of_error(times, each.error, block.how.tolerance, self._kernel.dtype)

@@ -1,6 +1,5 @@
 """What a user hands over: checked once, at the door, with errors that name the argument."""
 
-import os
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -19,6 +18,7 @@ from haarflow.groups import (
 )
 from haarflow.kernels import Kernel, Sequential, analytic
 from haarflow.kernels.backend import check_dtype
+from haarflow.solvers.lapack import machine_memory
 
 __all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples", "check_room"]
 
@@ -124,11 +124,8 @@ def check_room(name: str, shape: Sequence[int], axes: str) -> None:
         Where it is larger than the machine's memory, as far as the system tells.
     """
     size = 8 * prod(int(side) for side in shape)
-    names = getattr(os, "sysconf_names", {})
-    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(names):
-        return
-    room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > room > 0:
+    room = machine_memory()
+    if room is not None and size > room:
         raise ValueError(
             f"{name} must be fewer: the result {axes} = {list(shape)} takes {size / 1e9:.3g} GB, and this machine has "
             f"{room / 1e9:.3g} GB; ask for a part at a time"

@@ -15,6 +15,7 @@ from haarflow.kernels.entry import Shapes
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.solvers.krylov_space import Keep, Recall, advance
 from haarflow.solvers.preconditioned import PreconditionedSolve
+from haarflow.solvers.units import column_units
 
 __all__ = ["KrylovBlock", "KrylovSolution", "Steps"]
 
@@ -110,20 +111,31 @@ class KrylovSolution:
     Attributes
     ----------
     alpha : array [T, r, k]
-        Coefficients phi_t(block + ridge) labels in the basis.
+        Coefficients phi_t(block + ridge) labels in the basis, of labels in `units`.
+    units : array [k]
+        Powers of two: coefficients in the labels' own may be out of range where predictions are not.
     basis : csr_matrix [N, r] or None
         As in `KrylovBlock`.
     cut, error : array [T]
-        Modes left out, and the estimated relative error.
+        Modes left out, and the estimated relative error of the worst column.
     unresolved : int
         Ritz values below the block's rounding.
+    unlearnt : array [r, k]
+        What of the labels, in `units`, lies in those modes.
     """
 
     alpha: np.ndarray = field(repr=False)
+    units: np.ndarray = field(repr=False)
     basis: csr_matrix | None
     cut: np.ndarray
     error: np.ndarray
     unresolved: int
+    unlearnt: np.ndarray = field(repr=False)
+
+    def left_out(self) -> np.ndarray:
+        """Return what of the labels lies in unresolved modes, [N, k]."""
+        found = self.unlearnt * self.units
+        return found if self.basis is None else np.asarray(self.basis @ found)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Return rows [m, N] times the coefficients: array [T, m, k] float64."""
@@ -136,11 +148,14 @@ class KrylovSolution:
             some = self.alpha[start : start + step]
             values = inside @ some.transpose(1, 0, 2).reshape(order, len(some) * k)
             found[start : start + step] = values.reshape(len(rows), len(some), k).transpose(1, 0, 2)
+        if np.any(self.units != 1):
+            found *= self.units
         return found
 
     def coefficients(self) -> np.ndarray:
         """Return them in the block's coordinates, [T, N, k]."""
-        return self.alpha if self.basis is None else np.stack([self.basis @ each for each in self.alpha])
+        alpha = self.alpha if np.all(self.units == 1) else self.alpha * self.units
+        return alpha if self.basis is None else np.stack([self.basis @ each for each in alpha])
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +213,7 @@ class KrylovBlock:
         asked = (inverted, filter, times.tobytes(), rate)
         if self.answered is not None and self.answered[0] == asked:
             return self, self.answered[1]
-        reduced = self._reduced(labels)
+        reduced, units = self._reduced(labels)
         recall, keep = self._kept(reduced)
         found = solvers.solve(
             self._product,
@@ -218,7 +233,9 @@ class KrylovBlock:
             keep=keep,
             progress=progress,
         )
-        solution = KrylovSolution(found.alpha, self.basis, found.cut, found.error, found.unresolved)
+        solution = KrylovSolution(
+            found.alpha, units, self.basis, found.cut, found.error, found.unresolved, found.left_out
+        )
         grown = replace(self, space=found.space, answered=(asked, solution), inverse=(inverted, found.inverse))
         return grown, solution
 
@@ -232,7 +249,7 @@ class KrylovBlock:
 
     def begun(self, labels: np.ndarray) -> "KrylovBlock":
         """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""
-        reduced = self._reduced(labels)
+        reduced, _ = self._reduced(labels)
         space, (recall, keep) = self._begun(reduced), self._kept(reduced)
         while space.steps < _FEW_STEPS and not space.exhausted:
             if space.steps and space.dimension + space.next.shape[1] > self.how.dimension:
@@ -240,9 +257,12 @@ class KrylovBlock:
             space, _ = advance(space, self._product, recall, keep)
         return replace(self, space=space)
 
-    def _reduced(self, labels: np.ndarray) -> np.ndarray:
+    def _reduced(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels in the basis and in units, [r, k], and the units [k]: what a space, and its steps, are of."""
         # No kernel row sees what is orthogonal to the basis.
-        return labels if self.basis is None else np.asarray(self.basis.T @ labels)
+        reduced = np.asarray(labels if self.basis is None else self.basis.T @ labels)
+        units = column_units(reduced)
+        return reduced if np.all(units == 1) else reduced / units, units
 
     def _begun(self, labels: np.ndarray) -> solvers.KrylovSpace:
         if self.space is not None:

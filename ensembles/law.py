@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from haarflow import solvers
+from haarflow.cuts import share_left_out
 from haarflow.fitted import Fitted
 from haarflow.groups import HaarAction, Harmonic
 from haarflow.kernels import Irrep, Kernel, OrbitRows, kernel_diagonal, orbit_rows
@@ -53,6 +54,9 @@ class Law:
         Modes of the Gram matrix's blocks whose eigenvalue lies below its rounding, each counted once.
     cut : array [T]
         How many of them were left out at each time; where it is 0, nothing was. Of a Krylov space, its Ritz values.
+    cut_share : array [T] or None
+        The share of an output's labels, in norm, that lies in modes left out; of the worst output, 0 where it is
+        rounding.
     variance : array [T, m] or None
         Sigma_t(x, x) of every output, where it was asked for.
     covariance : array [T, m, m] or None
@@ -64,8 +68,9 @@ class Law:
         Under a compact group, the largest part of the two highest degrees in a variance, relative to K(x, x); the
         nodes' own error is not in it.
     error : array [T] or None
-        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y in Frobenius norm, the
-        largest over the blocks; means are mostly known better. None where eigendecompositions make it rounding.
+        From a Krylov space, the estimated relative error of the coefficients phi_t(block) y: of the worst column of
+        labels, relative to itself, in the worst block; means are mostly known better. None where eigendecompositions
+        make it rounding.
     """
 
     times: np.ndarray
@@ -77,6 +82,7 @@ class Law:
     refinement: np.ndarray | None = None
     truncation: np.ndarray | None = None
     error: np.ndarray | None = None
+    cut_share: np.ndarray | None = None
 
 
 class Evaluated(NamedTuple):
@@ -189,17 +195,39 @@ def evaluate(
         cut = cut + sum(spectrum.cut(times, fitted.rate, fitted.ridge, filter) for spectrum in others)
     errors = [each.error for each in learnt if each.error is not None]
     error = np.max(errors, axis=0) if errors else None
-    return Evaluated(Law(times, mean, unresolved, cut, variance, whole, refinement, truncation, error), drawn, fitted)
+    share = share_left_out(fitted, learnt, kernel.dtype)
+    law = Law(times, mean, unresolved, cut, variance, whole, refinement, truncation, error, share)
+    return Evaluated(law, drawn, fitted)
 
 
-def warn_of_cuts(times: np.ndarray, cut: np.ndarray, dtype: str, stacklevel: int = 3) -> None:
-    """Say from which time on modes are left out; by default the warning points at the caller of the caller."""
-    if cut.any():
+def warn_of_cuts(
+    times: np.ndarray, cut: np.ndarray, share: np.ndarray, dtype: str, variances: bool = False, stacklevel: int = 3
+) -> None:
+    """Say from which time on modes are left out, and with what; by default it points at the caller of the caller.
+
+    Parameters
+    ----------
+    times, cut : array [T]
+        How many modes at each time.
+    share : array [T]
+        Of the labels, in them: means lose nothing where it is 0, whatever the eigenvalues.
+    dtype : str
+        Of the blocks.
+    variances : bool
+        Whether variances were asked for, which labels do not bound.
+    stacklevel : int
+        As in `warnings.warn`.
+    """
+    missing = (cut > 0) & ((share > 0) | variances)
+    if missing.any():
         finer = 'dtype="float64" resolves modes 1e-9 as large; ' if dtype == "float32" else ""
+        most = f"{share.max():.1%} of the labels" if share.max() >= 1e-3 else f"{share.max():.0e} of the labels"
         warnings.warn(
             f"{cut.max()} modes of the Gram matrix lie below the rounding of {dtype}, or the error of a compact "
-            f"group's rule, and are left out from t = {times[cut > 0].min():.1e} on: what they would add is unknown; "
-            f"{finer}an earlier time resolves it, a ridge over finite groups, a higher resolution over compact ones",
+            f"group's rule, and are left out from t = {times[missing].min():.1e} on, with "
+            f"{most if share.max() > 0 else 'their share of variances'}: what they would add is unknown, and nothing "
+            f"only where they are exactly 0, as with fewer features than samples; {finer}an earlier time resolves it, "
+            "a ridge over finite groups, a higher resolution over compact ones",
             ResolutionWarning,
             stacklevel=stacklevel,
         )

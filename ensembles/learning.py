@@ -9,6 +9,7 @@ from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.krylov_block import KrylovBlock
+from haarflow.solvers.units import column_units
 
 __all__ = ["Learnt", "learn"]
 
@@ -29,6 +30,10 @@ class Learnt(Protocol):
     @property
     def error(self) -> np.ndarray | None:
         """Estimated relative error of the coefficients [T]; None where they are exact up to rounding."""
+        ...
+
+    def left_out(self) -> np.ndarray:
+        """Return what of the labels lies in unresolved modes: array [N, k], asked for where some are left out."""
         ...
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
@@ -58,8 +63,16 @@ class _Exact:
     def cut(self) -> np.ndarray:
         return self.spectrum.cut(self.times, self.rate, self.ridge, self.filter)
 
+    def left_out(self) -> np.ndarray:
+        return self.spectrum.left_out(self.labels, self.ridge)
+
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        return self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels, self.ridge)
+        units = column_units(self.labels)
+        if np.all(units == 1):
+            return self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels, self.ridge)
+        # What is out of range in the block's dtype need not be in the mean's.
+        found = self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels / units, self.ridge)
+        return found * units
 
     def coefficients(self) -> np.ndarray:
         return self.spectrum.apply(self.filter, self.times, self.rate, self.labels, self.ridge)

@@ -20,6 +20,8 @@ from haarflow.kernels.tile_store import TileStore
 from haarflow.kernels.tiled_block import TiledBlock
 from haarflow.krylov_block import KrylovBlock, Steps
 from haarflow.reduction import Problem, distinct_basis
+from haarflow.solvers.lapack import check_memory
+from haarflow.tile_sources import ClusterProduct, TilesHere, TilesStored
 
 __all__ = ["KRYLOV_TOLERANCE", "Means", "Trained", "train", "train_krylov"]
 
@@ -97,6 +99,7 @@ def train(
     bases = _bases(problem, irreps)
     orders = [len(problem.x) * irrep.dim for irrep in irreps]
     ranks = [order if basis is None else basis.shape[1] for order, basis in zip(orders, bases, strict=True)]
+    check_memory(orders, ranks, kernel.dtype)
     gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps), nngp)
     key = _key(gram, problem.reduction)
     # Eigenvectors are kept in coordinates of the bases, whose signs and rotations another LAPACK may choose otherwise.
@@ -156,12 +159,8 @@ def train_krylov(
     spectra, how = [], means.solver
     noise = _krylov_noise(gram, problem.violation, sums.bound)
     for i, basis in enumerate(_bases(problem, irreps)):
-
-        def source(corner: Corner, buffer: np.ndarray, i: int = i) -> np.ndarray:
-            return stored.block(corner, i, buffer) if stored else here[corner].ntk[i]
-
-        block = TiledBlock(gram, i, source)
-        multiply = block.product if cluster is None else lambda v, i=i: cluster.product(i, v)
+        block = TiledBlock(gram, i, TilesHere(here, i) if stored is None else TilesStored(stored, i))
+        multiply = block.product if cluster is None else ClusterProduct(cluster, block)
         steps = Steps(means.store, {**key, "irrep": i, "basis": _digest_basis(basis)}) if means.store else None
         rest = sums.bound, problem.size, how, steps, float(noise[i])
         spectra.append(KrylovBlock(block.order, multiply, block.columns, basis, *rest))

@@ -4,6 +4,7 @@ import os
 import random
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class TileStore:
         self.problem, self.store, self.key = problem, store, key
         # Which files were verified in this process.
         self._open: dict[Corner, Kept] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels to another process, which verifies files itself."""
+        return {**self.__dict__, "_open": {}}
 
     def key_of(self, corner: Corner) -> Key:
         """Return the key of one tile's entry."""

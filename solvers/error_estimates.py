@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
+from haarflow.solvers.divided_differences import Carrier, carriers
 from haarflow.solvers.filters import Filter
 from haarflow.solvers.krylov_space import KrylovSpace
 from haarflow.solvers.resolution import resolved_phi, ridged, too_late
@@ -24,13 +25,13 @@ _SHOWN = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Relative errors of the coefficients at each time.
+    """Relative errors of the coefficients at each time, of each column to itself.
 
     Attributes
     ----------
-    growing : array [T]
+    growing : array [T, k]
         What more dimensions take away.
-    rounding : array [T]
+    rounding : array [T, k]
         What they do not: the product's noise and the arithmetic's, as the solution amplifies them.
     """
 
@@ -39,8 +40,13 @@ class Estimate:
 
     @property
     def total(self) -> np.ndarray:
-        """Their sum, [T]."""
-        return self.growing + self.rounding
+        """Their sum, of the worst column, [T]."""
+        return (self.growing + self.rounding).max(axis=1, initial=0.0)
+
+    def met(self, tolerance: float) -> np.ndarray:
+        """Return [T]: whether growing is over, since the tolerance is met, or since rounding is what is left."""
+        small = self.growing + self.rounding <= tolerance
+        return np.all(small | (self.growing <= 0.3 * self.rounding), axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,29 +129,38 @@ class Ritz:
         return self.space.coefficients.shape[1]
 
     def estimate(self, filter: Filter, times: np.ndarray, rate: float, ridge: float) -> Estimate:
-        """Return the relative error, in Frobenius norm, of phi_t(A) Y at each time.
+        """Return the error of phi_t(A) Y at each time, of each column relative to itself.
 
         Notes
         -----
-        The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and a divided difference of phi_t is within a
-        factor 2 of -phi phi (`_swing` times that under momentum), so the error is about phi_t(A) V_{m+1} r(t).
-        Where V_{m+1} lies is not known. The likely answer: where the last blocks lie on the Ritz values. The
-        worst: on the smallest known one. The estimate is 3 likely^0.4 worst^0.6, and at most 6: by then nothing
-        is known.
-        Cost: d^2 (T + 2 k) operations for dimension d, and 2 d b k T for each block of b with weak directions.
-        Derivation: docs/krylov.md.
+        The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and the error is phi's divided difference applied to
+        it. Under gradient flow that is -phi phi within a factor of 2, so the error is about
+        phi_t(A) V_{m+1} r(t); otherwise, as under momentum, where phi changes its sign, it is taken between the Ritz
+        values, and carries the residual itself. Where V_{m+1} lies is not known. The likely answer: where the last
+        blocks lie on the Ritz values. The worst: on the smallest known one, or wherever the filter carries most. The
+        estimate is 3 likely^0.4 worst^0.6, and at most 6: by then nothing is known.
+        Cost: d^2 (T + 2 k) operations for dimension d, 2 d b k T for each block of b with weak directions, and
+        16 d^2 b k for each time at which the divided differences are needed, 2 d^3 once. Derivation: docs/krylov.md.
         """
         phi, unresolved = self.phi(filter, times, rate, ridge), self.unresolved(ridge)
-        largest = phi.max(axis=1, initial=0.0)
+        left_out = too_late(filter, times, rate, self.uncertainty)[:, None] & unresolved
+        values = np.where(unresolved, 0.0, ridged(self.values, ridge))
+        largest = np.abs(phi).max(axis=1, initial=0.0)
         unit = phi / np.where(largest > 0, largest, 1.0)[:, None]  # squares would overflow
-        square, labels = _squares(unit), np.sum(_squares(self._labels / self._label_norm), axis=1)
+        square, labels = _squares(unit), _squares(self._unit_labels)
         norm = np.sqrt(square @ labels)
         exact = norm == 0
         with np.errstate(all="ignore"):
-            largest = largest * _swing(ridged(self.values, ridge)[~unresolved], phi[:, ~unresolved])
-            growing = largest * self._galerkin(unit, square, unresolved) / norm
+            growing = largest[:, None] * self._galerkin(unit, square, unresolved)
+            rounding = 2 * largest[:, None] * self._floor(square, labels, ridge)
+            own = np.full(norm.shape, 10 * _EPS) * norm
+            for time, carrier in carriers(filter, times, rate, values, phi, left_out):
+                growing[time] = self._carried(carrier)
+                rounding[time] = 2 * np.sqrt(carrier.squares(labels, self._crossings, self._noise))
+                own[time] = 10 * _EPS * np.sqrt(_squares(carrier.usual) @ labels)
+            growing = growing / norm
             growing = 3 * growing / (1 + growing / 2) + self._unknown(filter, times, rate, ridge, phi) / norm
-            rounding = 2 * largest * self._floor(square, labels, ridge) / norm + 10 * _EPS + self._drift
+            rounding = (rounding + own) / norm + self._drift
             rounding = rounding + self._basis_rounding(unit) / norm
         return Estimate(np.where(exact, 0.0, growing), np.where(exact, 0.0, rounding))
 
@@ -157,50 +172,77 @@ class Ritz:
         return max(self.space.noise, 4 * _EPS * entries)
 
     @cached_property
-    def _drift(self) -> float:
-        """How far the labels are when they come back from the Ritz vectors: those are orthonormal but for rounding."""
+    def _drift(self) -> np.ndarray:
+        """How far off labels come back from the Ritz vectors, which are orthonormal but for rounding, [k]."""
         again = self.vectors @ self._labels
         again[: len(self.space.coefficients)] -= self.space.coefficients
-        return float(np.linalg.norm(again / self._label_norm))
+        return np.linalg.norm(again / self._label_norms, axis=0)
 
     @cached_property
-    def _label_norm(self) -> float:
-        return float(np.linalg.norm(self._labels)) or 1.0
+    def _label_norms(self) -> np.ndarray:
+        norms = np.linalg.norm(self._labels, axis=0)
+        return np.where(norms > 0, norms, 1.0)
+
+    @cached_property
+    def _unit_labels(self) -> np.ndarray:
+        return self._labels / self._label_norms
 
     @cached_property
     def _sizes(self) -> np.ndarray:
         return np.cumsum((0, *self.space.sizes))
 
-    def _galerkin(self, unit: np.ndarray, square: np.ndarray, unresolved: np.ndarray) -> np.ndarray:
-        last = self.vectors[self._sizes[-2] :]
-        through = self.space.coupling @ last  # [b, d]
-        labels = self._labels / self._label_norm
-        residual = np.array([np.linalg.norm((through * row) @ labels) for row in unit])
-        # The last few blocks, not the last one: between two clusters of eigenvalues they alternate.
+    @cached_property
+    def _through(self) -> np.ndarray:
+        return self.space.coupling @ self.vectors[self._sizes[-2] :]  # [b, d]
+
+    @cached_property
+    def _spread(self) -> np.ndarray:
+        """Where the last few blocks lie on the Ritz values: not the last one, between two clusters they alternate."""
         several = max(1, min(6, self.space.steps // 4))
-        spread = np.stack(
+        return np.stack(
             [
                 np.mean(_squares(self.vectors[self._sizes[j - 1] : self._sizes[j]]), axis=0)
                 for j in range(self.space.steps - several + 1, self.space.steps + 1)
             ]
         )
+
+    def _galerkin(self, unit: np.ndarray, square: np.ndarray, unresolved: np.ndarray) -> np.ndarray:
+        size = float(np.abs(self._through).max(initial=0.0)) or 1.0  # squares would underflow
+        through = self._through / size
+        residual = size * np.array([np.linalg.norm((through * row) @ self._unit_labels, axis=0) for row in unit])
+        spread = self._spread.copy()
         known = self.values[~unresolved].min(initial=np.inf)
         if unresolved.any() and np.isfinite(known):
             # The next block is orthogonal to a null vector that the space holds, as far as it holds it.
-            outside = np.sum(_squares(through[:, unresolved] / known), axis=0)
+            outside = np.sum(_squares(self._through[:, unresolved] / known), axis=0)
             spread[:, unresolved] = np.minimum(spread[:, unresolved], outside)
         likely = np.sqrt(np.max(square @ spread.T, axis=1, initial=0.0))
-        worst = np.maximum(unit[:, ~unresolved].max(axis=1, initial=0.0), likely)
-        return residual * np.minimum(likely ** (1 - WORST) * worst**WORST, _MOST * likely)
+        worst = np.maximum(np.abs(unit[:, ~unresolved]).max(axis=1, initial=0.0), likely)
+        return residual * _between(likely, worst)[:, None]
+
+    def _carried(self, carrier: Carrier) -> np.ndarray:
+        """Return [k]: the residual through the divided differences themselves."""
+        through, outputs = _sketched(self._through), self._unit_labels.shape[1]
+        moments = (through.T[:, :, None] * self._unit_labels[:, None, :]).reshape(len(self.values), -1)
+        beside, worst = carrier.carry(moments, outputs)
+        likely = np.sqrt((self._spread @ beside).max(axis=0, initial=0.0))
+        return _between(likely, np.maximum(np.sqrt(worst), likely))
 
     def _floor(self, square: np.ndarray, labels: np.ndarray, ridge: float) -> np.ndarray:
         """Random noise of size |E v| in each entry of the projection, carried to first order through the filter."""
         weights, known = _squares(self.vectors), ~self.unresolved(ridge)
-        reached, carried = weights @ square.T, weights @ (square * labels).T  # [d, T]
-        sound, soundly = weights[:, known] @ square[:, known].T, weights[:, known] @ (square * labels)[:, known].T
+        reached = weights @ square.T  # [d, T]
+        sound = weights[:, known] @ square[:, known].T
         # Between two unresolved modes there is none: the rule sets their values to the same.
-        pairs = sound * carried + np.maximum(reached - sound, 0.0) * soundly
-        return self._noise * np.sqrt(np.sum(pairs, axis=0))
+        all_by_known, known_by_unknown = weights.T @ sound, weights.T @ np.maximum(reached - sound, 0.0)
+        met = all_by_known + known_by_unknown * known[:, None]
+        return self._noise * np.sqrt((met.T * square) @ labels)
+
+    @cached_property
+    def _crossings(self) -> np.ndarray:
+        """How noise that is independent in the entries of the projection, near its diagonal, meets two Ritz vectors."""
+        weights = _squares(self.vectors)
+        return weights.T @ weights
 
     @cached_property
     def _weak(self) -> list[tuple[slice, np.ndarray]]:
@@ -214,34 +256,36 @@ class Ritz:
         return found
 
     def _basis_rounding(self, unit: np.ndarray) -> np.ndarray:
-        """What the rounding of weak directions of the basis is in the solution, [T]."""
-        labels, total = self._labels / self._label_norm, np.zeros(len(unit))
+        """What the rounding of weak directions of the basis is in each column of the solution, [T, k]."""
+        total = np.zeros((len(unit), self._k))
         for block, rounding in self._weak:
             carried = rounding @ self.vectors[block]  # [b, d]
-            total += [np.sum(_squares((carried * row) @ labels)) for row in unit]
+            total += [np.sum(_squares((carried * row) @ self._unit_labels), axis=0) for row in unit]
         return np.sqrt(total)
 
     def _unknown(self, filter: Filter, times: np.ndarray, rate: float, ridge: float, phi: np.ndarray) -> np.ndarray:
         """What following unresolved modes as if their values were 0 changes, where they are more than rounding."""
         unresolved = self.unresolved(ridge)
         if not unresolved.any():
-            return np.zeros(len(phi))
+            return np.zeros((len(phi), self._k))
         values = np.maximum(np.abs(ridged(self.values, ridge)[unresolved]) - 4 * self._noise, 0.0)
         followed = phi[:, unresolved]
         changed = np.where(followed == 0, 0.0, filter(values, times, rate))
-        largest = phi.max(axis=1, initial=0.0)
-        labels = np.linalg.norm(self._labels[unresolved] / self._label_norm, axis=1)
-        return np.linalg.norm((changed - followed) / np.where(largest > 0, largest, 1.0)[:, None] * labels, axis=1)
+        largest = np.abs(phi).max(axis=1, initial=0.0)
+        changes = (changed - followed) / np.where(largest > 0, largest, 1.0)[:, None]
+        return np.sqrt(_squares(changes) @ _squares(self._unit_labels[unresolved]))
 
 
-def _swing(values: np.ndarray, phi: np.ndarray) -> np.ndarray:
-    """Return [T]: how far divided differences of phi exceed phi phi, as they do where momentum swings; at least 1."""
-    envelope = np.maximum.accumulate(np.abs(phi)[:, ::-1], axis=1)[:, ::-1]
-    gaps = np.diff(values)
-    apart = gaps > 1e-6 * np.abs(values[1:])
-    with np.errstate(all="ignore"):
-        steep = np.abs(np.diff(phi, axis=1)) / envelope[:, 1:] / envelope[:, :-1] / gaps
-    return np.max(np.where(apart & np.isfinite(steep), steep, 0.0), axis=1, initial=1.0)
+def _between(likely: np.ndarray, worst: np.ndarray) -> np.ndarray:
+    return np.minimum(likely ** (1 - WORST) * worst**WORST, _MOST * likely)
+
+
+def _sketched(through: np.ndarray, most: int = 8, seed: int = 0) -> np.ndarray:
+    """Return few combinations of rows whose size is that of all but for a third: sizes are all that is asked for."""
+    if len(through) <= most:
+        return through
+    mixed = np.random.default_rng(seed).standard_normal((most, len(through))) / np.sqrt(most)
+    return np.asarray(mixed @ through)
 
 
 def _squares(values: np.ndarray) -> np.ndarray:

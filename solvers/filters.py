@@ -1,11 +1,33 @@
 """Filters phi(lambda, t): how far training has come along an eigenvector of the Gram matrix at time t."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Filter", "GradientDescent", "GradientFlow", "HeavyBall", "check_times", "make_filter"]
+__all__ = ["Filter", "GradientDescent", "GradientFlow", "HeavyBall", "StepError", "check_times", "make_filter"]
+
+
+class StepError(ValueError):
+    """The step of a discrete dynamics is too large for the largest eigenvalue: training diverges.
+
+    Attributes
+    ----------
+    name : str
+        Of the dynamics.
+    excess : float
+        How many times too large it is; 1 is the limit of stability.
+    """
+
+    def __init__(self, message: str, name: str, excess: float) -> None:
+        super().__init__(message)
+        self.name, self.excess = name, excess
+
+    def __reduce__(self) -> tuple[type["StepError"], tuple[str, str, float]]:
+        """Travel between processes."""
+        return StepError, (str(self), self.name, self.excess)
 
 
 @runtime_checkable
@@ -73,7 +95,9 @@ class GradientDescent:
         Raises
         ------
         ValueError
-            For times that are no whole numbers, or a step at which training diverges.
+            For times that are no whole numbers.
+        StepError
+            For a step at which training diverges.
         """
         steps = _check_steps(times)[:, None]
         values = np.asarray(eigenvalues, float)[None, :]
@@ -117,6 +141,8 @@ class HeavyBall:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
+        if np.ndim(self.momentum) != 0 or np.asarray(self.momentum).dtype.kind not in "iuf":
+            raise TypeError(f"momentum must be a number 0 <= b < 1 such as 0.9, found {self.momentum!r}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be 0 <= b < 1, found {self.momentum}")
 
@@ -126,7 +152,9 @@ class HeavyBall:
         Raises
         ------
         ValueError
-            For times that are no whole numbers, or a step at which training diverges.
+            For times that are no whole numbers.
+        StepError
+            For a step at which training diverges.
         """
         steps = _check_steps(times)
         values = np.asarray(eigenvalues, float)
@@ -180,9 +208,27 @@ def make_filter(flow: str | Filter) -> Filter:
         return _FILTERS[flow]()
     if isinstance(flow, Filter) and not isinstance(flow, (str, type)):
         return flow
-    raise ValueError(
-        f"flow must be one of {sorted(_FILTERS)} or a filter such as solvers.HeavyBall(0.9), found {flow!r}"
-    )
+    known = f"one of {sorted(_FILTERS)} or a filter such as solvers.HeavyBall(0.9)"
+    raise ValueError(f"flow must be {known}, found {flow!r}{_hint(flow)}")
+
+
+def _hint(flow: Any) -> str:
+    """Return what was perhaps meant, or nothing."""
+    if isinstance(flow, type) and flow in _FILTERS.values():
+        return f": a filter is made by calling it, {flow.__name__}()"
+    if not isinstance(flow, str):
+        return ""
+    name = flow.lower().replace("-", "_").replace(" ", "_")
+    if "sgd" in name or "stochastic" in name or "batch" in name:
+        return ': mini-batches have no closed form; full-batch gradient descent is "gradient_descent"'
+    if name in ("gd", "euler", "steps"):
+        return ': full-batch gradient descent is "gradient_descent"'
+    if "momentum" in name or name in ("polyak", "nesterov"):
+        return ': momentum is "heavy_ball", or solvers.HeavyBall(momentum)'
+    if "adam" in name or "rmsprop" in name:
+        return ": adaptive steps have no closed form in the infinite width"
+    near = difflib.get_close_matches(name, _FILTERS, 1)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def check_times(times: Any) -> np.ndarray:
@@ -190,7 +236,7 @@ def check_times(times: Any) -> np.ndarray:
 
     Parameters
     ----------
-    times : float or array [T]
+    times : float or iterable of T floats
         At least one; >= 0, np.inf allowed.
 
     Returns
@@ -209,10 +255,19 @@ def check_times(times: Any) -> np.ndarray:
     >>> solvers.check_times([100, 1, float("inf")])
     array([100.,   1.,  inf])
     """
-    raw = np.atleast_1d(np.asarray(times))
+    if isinstance(times, Iterable) and not isinstance(times, (str, bytes)) and not hasattr(times, "__array__"):
+        times = list(times)  # such as a generator's, or a set's
+    try:
+        raw = np.atleast_1d(np.asarray(times))
+    except ValueError as error:  # ragged lists
+        raise ValueError(f"times must be one or more real numbers [T], found {times!r}: {error}") from error
     if raw.ndim != 1 or raw.size == 0 or raw.dtype.kind not in "iuf":
-        found = f"{raw.dtype} of shape {raw.shape}"
-        raise ValueError(f"times must be one or more real numbers [T], found {found}")
+        found, remedy = f"{raw.dtype} of shape {raw.shape}", ""
+        if raw.dtype.kind in "US" and raw.ndim == 1 and raw.size:
+            found, remedy = repr(times), ": convert text first, np.asarray(times, float), and write infinity as np.inf"
+        elif raw.dtype.kind in "iuf" and raw.size:
+            remedy = ": pass times.ravel()"
+        raise ValueError(f"times must be one or more real numbers [T], found {found}{remedy}")
     array = raw.astype(float)
     bad = np.flatnonzero(~(array >= 0))
     if bad.size:
@@ -239,9 +294,11 @@ def _check_stability(values: np.ndarray, rate: float, limit: float, name: str) -
         x = rate * values
     largest = float(x.max(initial=0.0))
     if largest >= limit:
-        raise ValueError(
+        raise StepError(
             f"learning_rate is too large for {name}: the step {rate:.6g} times the largest eigenvalue is "
             f"{largest:.6g} and must be below {limit:.6g}; training is stable for steps below "
-            f"{limit / float(values.max()):.6g}, so divide learning_rate by more than {largest / limit:.6g}"
+            f"{limit / float(values.max()):.6g}, so divide learning_rate by more than {largest / limit:.6g}",
+            name,
+            largest / limit,
         )
     return np.asarray(x)

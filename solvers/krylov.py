@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from haarflow.solvers.error_estimates import Estimate, Ritz
-from haarflow.solvers.filters import Filter, check_times
+from haarflow.solvers.filters import Filter, StepError, check_times
 from haarflow.solvers.krylov_space import Keep, KrylovSpace, Product, Recall, advance, start_space
 from haarflow.solvers.preconditioned import (
     Nystroem,
@@ -42,7 +42,7 @@ class Krylov:
     Parameters
     ----------
     tolerance : float
-        Relative error of the coefficients phi_t(A) Y, Frobenius norm, for each time, at which growing stops.
+        Relative error of the coefficients phi_t(A) Y, of each column for each time, at which growing stops.
     dimension : int
         At most so many basis vectors, at least the labels' rank: 8 N dimension bytes.
     preconditioner : int
@@ -58,6 +58,8 @@ class Krylov:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f"{name} must be an integer, found {value!r}")
+        if np.ndim(self.tolerance) != 0 or np.asarray(self.tolerance).dtype.kind not in "iuf":
+            raise TypeError(f"tolerance must be a number 0 < tolerance < 1 such as 1e-6, found {self.tolerance!r}")
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must be 0 < tolerance < 1, found {self.tolerance}")
         if self.dimension < 1:
@@ -75,11 +77,13 @@ class Solved:
     alpha : array [T, N, k] float64
         phi_t(A + ridge) Y.
     error : array [T]
-        Estimated relative error of each, Frobenius norm.
+        Estimated relative error of each: of the worst column, relative to itself.
     cut : array [T] int
         Modes of the space that were left out.
     unresolved : int
         Modes of the space whose eigenvalue, without ridge, is not known from 0.
+    left_out : array [N, k]
+        What of the labels lies in modes that are not known with the ridge either: 0 unless some are cut.
     space : KrylovSpace
         The space: it serves other filters, and more dimensions.
     products : int
@@ -96,6 +100,7 @@ class Solved:
     error: np.ndarray
     cut: np.ndarray
     unresolved: int
+    left_out: np.ndarray = field(repr=False)
     space: KrylovSpace
     products: int
     preconditioned: np.ndarray
@@ -109,10 +114,6 @@ class _Checked(NamedTuple):
     ritz: Ritz
     estimate: Estimate
     invertible: np.ndarray
-
-    def met(self, tolerance: float) -> np.ndarray:
-        """Return [T]: whether growing is over, since the tolerance is met, or since rounding is what is left."""
-        return (self.estimate.total <= tolerance) | (self.estimate.growing <= 0.3 * self.estimate.rounding)
 
 
 def solve(
@@ -201,7 +202,7 @@ def solve(
     if space.coefficients.shape[0] == 0:  # labels that vanish
         filter(np.zeros(1), times, rate)
         nothing = np.zeros((T, space.rows, k))
-        return Solved(nothing, np.zeros(T), np.zeros(T, int), 0, space, 0, none, 0)
+        return Solved(nothing, np.zeros(T), np.zeros(T, int), 0, np.zeros((space.rows, k)), space, 0, none, 0)
     aided = columns is not None and how.preconditioner > 0
 
     def check(space: KrylovSpace) -> _Checked:
@@ -212,19 +213,19 @@ def solve(
     ritz, estimate, finishing = found
     alpha = _lift(ritz, ritz.phi(filter, times, rate, ridge))
     error, iterations = estimate.total, 0
-    finishing = finishing & ~found.met(how.tolerance) & (not space.exhausted)
+    finishing = finishing & ~found.estimate.met(how.tolerance) & (not space.exhausted)
     if finishing.any():
         first = int(np.argmax(finishing))
         best = inverse if inverse is not None and inverse.error <= error[first] else None
         if best is None or (best.tolerance > how.tolerance and best.error > how.tolerance):
             found_now = conjugate_gradients(
                 product,
-                labels.astype(float),
+                labels / space.units,
                 ridge,
                 _approximation(space, how, columns),
                 alpha[first] if best is None else best.solution,
                 tolerance=how.tolerance,
-                floor=float(estimate.rounding[first]),
+                floor=float(estimate.rounding[first].max()),
                 steps=max(200, how.dimension // k),
                 progress=None if progress is None else lambda done, total: progress("conjugate gradients", done, total),
             )
@@ -235,7 +236,10 @@ def solve(
                 best = replace(best, tolerance=how.tolerance)
         alpha[finishing], error[finishing], inverse = best.solution, best.error, best
     cut, unresolved = ritz.cut(filter, times, rate, ridge), int(ritz.unresolved(0.0).sum())
-    return Solved(alpha, error, cut, unresolved, space, products, finishing, iterations, inverse)
+    left_out = _lift(ritz, ritz.unresolved(ridge)[None].astype(float))[0] if cut.any() else np.zeros(labels.shape)
+    if np.any(space.units != 1):
+        alpha, left_out = alpha * space.units, left_out * space.units
+    return Solved(alpha, error, cut, unresolved, left_out, space, products, finishing, iterations, inverse)
 
 
 def _grow_until(
@@ -253,11 +257,16 @@ def _grow_until(
     while True:
         full = space.exhausted or space.dimension + space.next.shape[1] > how.dimension
         if space.steps and (full or _due(space)):
-            found = check(space)
-            # Of fewer steps the product's noise is hardly known, which conjugate gradients have to know.
-            left = found.invertible & aided & (space.steps >= _NOISE_STEPS)
-            if full or (found.met(how.tolerance) | left).all():
-                return space, found, products
+            try:
+                found = check(space)
+            except StepError:  # by how much training diverges the largest eigenvalue tells, once it is known
+                if full or space.steps >= _NOISE_STEPS:
+                    raise
+            else:
+                # Of fewer steps the product's noise is hardly known, which conjugate gradients have to know.
+                left = found.invertible & aided & (space.steps >= _NOISE_STEPS)
+                if full or (found.estimate.met(how.tolerance) | left).all():
+                    return space, found, products
         space, multiplied = advance(space, product, recall, keep)
         products += multiplied
         if progress is not None:
@@ -275,8 +284,10 @@ def _invertible(ritz: Ritz, filter: Filter, times: np.ndarray, rate: float, ridg
     late = np.isinf(times)
     if not late.any() or ridge <= ritz.threshold:
         return np.zeros(len(times), bool)
-    # On no larger values, where steps may diverge that are stable on these.
-    values = np.append(ridged(ritz.values, ridge), ridge)
+    # A filter may be the inverse on some values and not between. On no larger ones, where steps may diverge.
+    seen = ridged(ritz.values, ridge)
+    values = np.concatenate([seen, np.geomspace(ridge, max(ridge, seen[-1]), 64)])
+    values = np.minimum(values, max(ridge, seen[-1]))
     with np.errstate(all="ignore"):
         inverse = np.isclose(filter(values, np.array([np.inf]), rate) * values, 1.0, rtol=1e-12, atol=0)
     return late & bool(inverse.all())
@@ -292,7 +303,7 @@ def _approximation(space: KrylovSpace, how: Krylov, columns: Columns | None) -> 
 
 
 def _lift(ritz: Ritz, phi: np.ndarray) -> np.ndarray:
-    """Return phi [T, d] of the Ritz values as phi_t(A) Y, [T, N, k]."""
+    """Return phi [T, d] of the Ritz values as phi_t(A) Y, [T, N, k], in the units of the space."""
     T, d = phi.shape
     N, k = ritz.space.rows, ritz.space.coefficients.shape[1]
     lifted = np.empty((T, N, k))

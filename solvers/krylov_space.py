@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg
 
+from haarflow.solvers.units import column_units
+
 __all__ = ["Keep", "KrylovSpace", "Product", "Recall", "advance", "grow", "space_from", "start_space"]
 
 Product = Callable[[np.ndarray], np.ndarray]
@@ -32,17 +34,20 @@ class KrylovSpace:
     columns : tuple of arrays [d_{j+1}, b_j]
         (V_1 .. V_{j+1})^T A V_j for every step j, d_{j+1} the columns of V_1 .. V_{j+1}.
     coefficients : array [b_1, k]
-        The labels are V_1 times these.
+        The labels are V_1 times these times `units`.
     norm : float
         Largest norm of A on a block so far.
     strays : tuple of 2 floats
         Squared entries, and their number, of what V^T A V differs from its transpose by: 0 but for noise.
+    units : array [k]
+        Of each column of the labels, a power of two; 1 but for columns that would be lost without.
     """
 
     basis: tuple[np.ndarray, ...] = field(repr=False)
     next: np.ndarray = field(repr=False)
     columns: tuple[np.ndarray, ...] = field(repr=False)
     coefficients: np.ndarray = field(repr=False)
+    units: np.ndarray = field(repr=False)
     norm: float = 0.0
     strays: tuple[float, float] = (0.0, 0.0)
 
@@ -120,7 +125,7 @@ def start_space(labels: np.ndarray) -> KrylovSpace:
     Parameters
     ----------
     labels : array [N, k]
-        Columns may depend on each other or vanish.
+        Columns may depend on each other, vanish, or be of any size beside each other.
 
     Returns
     -------
@@ -132,10 +137,13 @@ def start_space(labels: np.ndarray) -> KrylovSpace:
         For labels that are no matrix, or not finite.
     """
     labels = _check_labels(labels)
+    units = column_units(labels)
+    labels = labels / units
     largest = float(np.abs(labels).max(initial=0.0))
     unit = labels / largest if largest > 0 else labels
     block, coefficients = _revealing_qr(unit, _EPS * max(labels.shape) * float(np.linalg.norm(unit)), len(labels))
-    return KrylovSpace((), block, (), coefficients * largest)
+    coefficients[:, ~labels.any(axis=0)] = 0.0  # a column that vanishes is exact
+    return KrylovSpace((), block, (), coefficients * largest, units)
 
 
 def grow(space: KrylovSpace, product: Product) -> KrylovSpace:
@@ -243,9 +251,11 @@ def space_from(labels: np.ndarray, pieces: Iterable[tuple[np.ndarray, np.ndarray
             f"pieces must begin with a block [{len(labels)}, b] and coefficients [b, {labels.shape[1]}], found "
             f"shapes {block.shape} and {coefficients.shape}"
         )
+    units = column_units(labels)
+    labels = labels / units
     if np.abs(block @ coefficients - labels).max(initial=0.0) > 1e-9 * np.abs(labels).max(initial=0.0):
         raise ValueError("pieces must be those of these labels, found a first block that does not span them")
-    space = KrylovSpace((), block, (), coefficients)
+    space = KrylovSpace((), block, (), coefficients, units)
     for block, column in found:
         space = _append_piece(space, block, column)
     return space
@@ -265,7 +275,7 @@ def _append_piece(space: KrylovSpace, block: np.ndarray, column: np.ndarray) -> 
 def _append(space: KrylovSpace, block: np.ndarray, column: np.ndarray) -> KrylovSpace:
     norm = max(space.norm, float(np.linalg.norm(column, 2)))
     basis, columns = _merge((*space.basis, space.next)), (*space.columns, column)
-    return KrylovSpace(basis, block, columns, space.coefficients, norm, _strays(space, column))
+    return KrylovSpace(basis, block, columns, space.coefficients, space.units, norm, _strays(space, column))
 
 
 def _strays(space: KrylovSpace, projected: np.ndarray) -> tuple[float, float]:

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.linalg
 
+from haarflow.solvers import lapack
 from haarflow.solvers.filters import Filter
 from haarflow.solvers.spectrum import Spectrum
 
@@ -213,7 +213,7 @@ def symmetric_root(covariance: np.ndarray, scale: float, eps: float = float(np.f
     most, whatever basis the eigensolver returns: where there is variance members repeat to rounding, where there
     is none they are its square root, about 1e-8 in float64. Cost: 9 m^3 operations.
     """
-    values, vectors = scipy.linalg.eigh(np.asarray(covariance, float), driver="evd", check_finite=False)
+    values, vectors = lapack.eigh(np.asarray(covariance, float))
     known = np.maximum(values, 0.0)
     cut = max(len(values) * eps * scale, np.finfo(float).tiny)
     return (vectors * (known / np.sqrt(known + cut))) @ vectors.T

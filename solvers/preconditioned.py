@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from haarflow.solvers import lapack
 from haarflow.solvers.error_estimates import WORST
 from haarflow.solvers.krylov_space import KrylovSpace, Product
 
@@ -56,8 +57,9 @@ class PreconditionedSolve:
     Attributes
     ----------
     solution : array [N, k]
+        Of the labels in the units of the space.
     error : float
-        Estimated relative error in Frobenius norm.
+        Estimated relative error of the worst column.
     tolerance : float
         What was asked for.
     products : int
@@ -112,7 +114,7 @@ def nystroem(columns: Callable[[np.ndarray], np.ndarray], rows: int, rank: int, 
     root = ((vectors[:, kept] / np.sqrt(values[kept])).T @ drawn.T).T  # in the order that LAPACK overwrites
     del drawn
     basis, triangle = scipy.linalg.qr(root, mode="economic", overwrite_a=True, check_finite=False)
-    turn, roots, _ = np.linalg.svd(triangle)
+    turn, roots, _ = lapack.svd(triangle)
     return Nystroem((basis,), turn, roots**2, float(roots[-1] ** 2) if roots.size else 0.0)
 
 
@@ -133,11 +135,11 @@ def nystroem_from_space(space: KrylovSpace) -> Nystroem:
     No product and no new array of N rows: 20 d^3 operations for dimension d.
     """
     projected = space.projection()
-    values, vectors = scipy.linalg.eigh(projected, driver="evd")
+    values, vectors = lapack.eigh(projected)
     kept = values > space.rows * _EPS * max(space.norm, float(values[-1])) + 2 * space.noise
     below = space.coupling @ vectors[-space.sizes[-1] :, kept]
     root = np.concatenate([vectors[:, kept] * values[kept], below]) / np.sqrt(values[kept])
-    turn, roots, _ = scipy.linalg.svd(root, full_matrices=False, overwrite_a=True)
+    turn, roots, _ = lapack.svd(root)
     basis = space.basis if space.exhausted else (*space.basis, space.next)
     return Nystroem(basis, turn, roots**2, typical_rest(projected, space.sizes[-1]))
 
@@ -182,7 +184,7 @@ def conjugate_gradients(
     start : array [N, k]
         Where to start.
     tolerance : float
-        Estimated relative error, Frobenius norm, at which to stop.
+        Estimated relative error of the worst column at which to stop.
     floor : float
         Relative error that noise and rounding leave: part of the estimate, and not fought.
     steps : int
@@ -253,6 +255,7 @@ def _error(
     likely: np.ndarray | None = None,
 ) -> float:
     likely = approximation.solve(residual, ridge, approximation.rest) if likely is None else likely
-    sizes = [float(np.linalg.norm(part)) for part in (likely, approximation.solve(residual, ridge, 0.0), solution)]
-    reached = max(sizes[0], sizes[2])
-    return 5 * sizes[0] ** (1 - WORST) * sizes[1] ** WORST / reached if reached > 0 else 0.0
+    worst = approximation.solve(residual, ridge, 0.0)
+    sizes = [np.linalg.norm(part, axis=0) for part in (likely, worst, solution)]
+    reached = np.maximum(sizes[0], sizes[2])
+    return float(np.max(5 * sizes[0] ** (1 - WORST) * sizes[1] ** WORST / np.where(reached > 0, reached, 1.0)))

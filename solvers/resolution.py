@@ -15,17 +15,23 @@ _VISIBLE = 1e-2
 
 
 def too_late(filter: Filter, times: np.ndarray, rate: float, uncertainty: float) -> np.ndarray:
-    """Return [T]: whether unresolved modes, known to `uncertainty`, are left out at a time."""
-    travelled = filter(np.zeros(1), times, rate)[:, 0]
+    """Return [T]: whether unresolved modes, known to `uncertainty`, are left out at a time.
+
+    They are where phi(0) is not known: since it is infinite, since its product with the uncertainty is, under gradient
+    flow and what is like it, its own relative error, or since phi is another number on the uncertainty.
+    """
+    followed, apart = filter(np.array([0.0, uncertainty]), times, rate).T
     with np.errstate(all="ignore"):
-        return np.isinf(travelled) | (uncertainty * travelled > _NEGLIGIBLE)
+        far = uncertainty * np.abs(followed) > _NEGLIGIBLE
+        changed = np.abs(apart - followed) > _NEGLIGIBLE * np.maximum(np.abs(apart), np.abs(followed))
+    return ~np.isfinite(followed) | far | changed
 
 
 def disbelieved(filter: Filter, times: np.ndarray, rate: float, doubt: np.ndarray) -> np.ndarray:
     """Return [T, m]: whether doubtful modes, whose values change by `doubt` [m], are left out at a time."""
     travelled = filter(np.zeros(1), times, rate)
     with np.errstate(all="ignore"):
-        return np.isinf(travelled) | (doubt * travelled > _VISIBLE)
+        return np.isinf(travelled) | (doubt * np.abs(travelled) > _VISIBLE)
 
 
 def ridged(values: np.ndarray, ridge: float) -> np.ndarray:

@@ -1,22 +1,24 @@
 """The spectrum of a Gram block: it serves every training time, exactly, on singular matrices too."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow.solvers.filters import Filter, GradientFlow, check_times
 from haarflow.solvers.resolution import disbelieved, resolved_phi, ridged, too_late
+from haarflow.solvers.units import column_units, range_exponents
 
-__all__ = ["Spectrum", "timescales"]
+__all__ = ["Spectrum"]
 
 # Right-hand sides multiplied at once: enough to keep matrix products fast, few enough to bound memory.
 _COLUMNS = 1024
 
 _FLOW = GradientFlow()
+
+# Labels, and values of a filter, of magnitudes 2^-30 .. 2^30 need no scaling: products stay in float32's range.
+_SAFE = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,25 @@ class Spectrum:
             return np.zeros(len(check_times(times)), int)
         return self._left_out(filter, check_times(times), rate, ridge).sum(axis=1)
 
+    def left_out(self, labels: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+        """Return what of the labels lies in unresolved modes: array [N, k] float64.
+
+        Parameters
+        ----------
+        labels : array [N, k]
+            Right-hand sides.
+        ridge : float
+            Added to every eigenvalue.
+
+        Notes
+        -----
+        Cost: 4 r k operations for each of these modes.
+        """
+        units = column_units(np.asarray(labels, float))
+        targets, unknown = self._targets(labels / units), self._unresolved(ridge) | self._doubtful
+        found = self.eigenvectors[:, unknown] @ targets[unknown]
+        return self._lift(found[None])[0] * units
+
     def phi(self, filter: Filter, times: np.ndarray, rate: float, ridge: float = 0.0) -> np.ndarray:
         """Evaluate a filter on the spectrum, with unresolved modes as the class describes.
 
@@ -224,8 +245,8 @@ class Spectrum:
         -----
         Cost: r^2 k once and r^2 k for each time, N k T numbers. Source: docs/theory.md, the orbit reduction.
         """
-        phi, targets = self.phi(filter, times, rate, ridge), self._targets(labels)
-        return self._lift(self._filtered(self.eigenvectors, phi, targets))
+        phi, targets, scales = self._scaled(self.phi(filter, times, rate, ridge), labels)
+        return _rescaled(self._lift(self._filtered(self.eigenvectors, phi, targets)), scales)
 
     def predict(
         self,
@@ -268,13 +289,14 @@ class Spectrum:
         rows = np.asarray(rows)
         if rows.ndim != 2 or rows.shape[1] != self.rows:
             raise ValueError(f"rows must be [m, {self.rows}] to fit the block, found shape {rows.shape}")
-        phi, targets = self.phi(filter, times, rate, ridge), self._targets(labels)
+        phi, targets, scales = self._scaled(self.phi(filter, times, rate, ridge), labels)
         rows = self._distinct(rows, learnt=True)
         if len(rows) < len(phi) * targets.shape[1]:
-            return self._filtered(rows @ self.eigenvectors, phi, targets)
+            return _rescaled(self._filtered(rows @ self.eigenvectors, phi, targets), scales)
         alpha = self._filtered(self.eigenvectors, phi, targets)
         stacked = rows @ alpha.transpose(1, 0, 2).reshape(len(self.eigenvalues), len(phi) * alpha.shape[2])
-        return np.ascontiguousarray(stacked.reshape(len(rows), len(phi), alpha.shape[2]).transpose(1, 0, 2))
+        found = np.ascontiguousarray(stacked.reshape(len(rows), len(phi), alpha.shape[2]).transpose(1, 0, 2))
+        return _rescaled(found, scales)
 
     def project(self, rows: np.ndarray, learnt: bool = False) -> np.ndarray:
         """Return kernel rows in the eigenbasis.
@@ -313,11 +335,23 @@ class Spectrum:
         rows = np.zeros(rows.shape, self.dtype) if vanishes else rows.astype(self.dtype, copy=False)
         return rows if self.basis is None else np.asarray(rows @ self.basis.astype(self.dtype, copy=False))
 
-    def _targets(self, labels: np.ndarray) -> np.ndarray:
-        """Return the labels in the eigenbasis, [r, k]."""
+    def _scaled(self, phi: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return phi [T, r] and the labels in the eigenbasis [r, k], and exponents of two [T, k] taken out of both.
+
+        Large labels times a large phi, or small ones times a small one, may be out of range where predictions are not.
+        """
         labels = np.asarray(labels)
         if labels.ndim != 2 or len(labels) != self.rows:
             raise ValueError(f"labels must be [{self.rows}, k] to fit the block, found shape {labels.shape}")
+        by_column = range_exponents(np.abs(labels).max(axis=0, initial=0.0), _SAFE)
+        by_time = range_exponents(np.abs(phi).max(axis=1, initial=0.0), _SAFE)
+        if not (by_column.any() or by_time.any()):
+            return phi, self._targets(labels), None
+        phi, labels = np.ldexp(phi, -by_time[:, None]), np.ldexp(labels.astype(float), -by_column)
+        return phi, self._targets(labels), by_time[:, None] + by_column
+
+    def _targets(self, labels: np.ndarray) -> np.ndarray:
+        """Return the labels in the eigenbasis, [r, k]."""
         labels = labels.astype(self.dtype, copy=False)
         if self.basis is not None:
             labels = np.asarray(self.basis.T.astype(self.dtype, copy=False) @ labels)
@@ -347,31 +381,6 @@ class Spectrum:
         return out
 
 
-class HasModes(Protocol):
-    """A block that knows eigenvalues, all of them or the Ritz values of a Krylov space."""
-
-    def resolved(self, ridge: float) -> np.ndarray:
-        """Return those above the block's rounding, ridge included."""
-        ...
-
-
-def timescales(blocks: Iterable[HasModes], rate: float, ridge: float = 0.0) -> np.ndarray:
-    """Return the decay times 1 / ((lambda + ridge) rate) of all resolved modes, ascending.
-
-    Parameters
-    ----------
-    blocks : iterable of Spectrum, or of what has a method resolved(ridge)
-        The blocks.
-    rate : float
-        The flow's time in one unit of the user's clock.
-    ridge : float
-        Added to every eigenvalue.
-
-    Returns
-    -------
-    array [modes] float64
-        In the user's clock.
-    """
-    values = [block.resolved(ridge) for block in blocks]
-    with np.errstate(over="ignore", under="ignore"):
-        return np.sort(1 / np.concatenate([*values, np.empty(0)]) / rate)
+def _rescaled(found: np.ndarray, exponents: np.ndarray | None) -> np.ndarray:
+    """Return numbers [T, m, k] times powers of two [T, k]."""
+    return found if exponents is None else np.ldexp(found, exponents[:, None, :])
