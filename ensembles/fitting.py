@@ -9,7 +9,7 @@ import numpy as np
 
 from haarflow import solvers
 from haarflow.fitted import Fitted
-from haarflow.kernels import Irrep, Kernel
+from haarflow.kernels import Irrep, Kernel, StoreWarning
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.reduction import Problem, at_half_resolution
 from haarflow.training import KRYLOV_TOLERANCE, Means, Trained, train, train_krylov
@@ -60,16 +60,26 @@ def fit_problem(
     covariance : bool
         Whether all irreps of both kernels are assembled.
     """
+    if means.store is not None:
+        means.store.make_again()
     fitted = _fit(kernel, problem, clock, means, progress, covariance)
     coarse = at_half_resolution(problem)
     if coarse is None:
         return fitted
-    return replace(fitted, coarse=_fit(kernel, coarse, clock, means, progress, False))
+    return replace(fitted, coarse=_fit(kernel, coarse, clock, replace(means, told=True), progress, False))
 
 
 def with_covariance(kernel: Kernel, fitted: Fitted, means: Means, progress: Progress | None) -> Fitted:
     """Add the blocks of all irreps, in a pass of their own over the kernel."""
     every = fitted.problem.irreps()
+    if means.store is not None and means.executor is None and not means.store.path.exists():
+        warnings.warn(
+            f"store {means.store.path} is gone: it was moved or removed, and the blocks of the covariance are computed "
+            "without it, and not kept",
+            StoreWarning,
+            stacklevel=4,
+        )
+        means = replace(means, store=None)
     trained = train(kernel, fitted.problem, every, means, progress, nngp=True)
     return replace(fitted, blocks=_law_blocks(fitted.problem.order, every, trained))
 

@@ -8,9 +8,10 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
-from haarflow.kernels import KERNEL_VERSION, Irrep, Kernel, Store, digest_array
+from haarflow.factorising import Factorisation
+from haarflow.kernels import Irrep, Kernel, Store, digest_array
 from haarflow.kernels.distributed import Cluster
-from haarflow.kernels.entry import Shapes
+from haarflow.kernels.gram_key import gram_key, warn_of_older
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.orbits import OrbitGram, assemble, computed_tiles
@@ -37,11 +38,14 @@ class Means:
         Where Gram tiles, eigendecompositions and Krylov spaces are looked up first, and kept.
     executor : distributed.Client or None
         Whose workers compute and multiply tiles.
+    told : bool
+        Whether the user was told already of older entries in the store.
     """
 
     solver: str | solvers.Krylov = "auto"
     store: Store | None = None
     executor: Any = None
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,20 +100,17 @@ def train(
     orders = [len(problem.x) * irrep.dim for irrep in irreps]
     ranks = [order if basis is None else basis.shape[1] for order, basis in zip(orders, bases, strict=True)]
     gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps), nngp)
-    key = _key(gram, problem.reduction)
+    key = gram_key(gram, problem.reduction)
     # Eigenvectors are kept in coordinates of the bases, whose signs and rotations another LAPACK may choose otherwise.
     spectrum_key = {**key, "bases": " ".join(map(_digest_basis, bases))}
-    shapes: Shapes = {"mean_diagonal": ((), "float64")}
-    for i, rank in enumerate(ranks):
-        shapes.update({f"eigenvalues_{i}": ((rank,), kernel.dtype), f"eigenvectors_{i}": ((rank, rank), kernel.dtype)})
-        shapes.update({f"scale_{i}": ((), "float64")})
-        shapes.update({f"nngp_{i}": ((rank, rank), kernel.dtype)} if nngp else {})
-    kept = means.store.get("spectrum", spectrum_key, shapes) if means.store else None
-    if kept is None:
-        whole = assemble(gram, _tiles(gram, *_places(gram, key, means), progress))
-        kept = _factorise(whole, bases, problem.size, progress)
-        if means.store:
-            means.store.put("spectrum", spectrum_key, kept)
+    factorise = Factorisation(bases, ranks, problem.size, kernel.dtype, nngp, means.store, spectrum_key)
+
+    def assembled() -> OrbitGram:
+        if means.store and not means.told:
+            warn_of_older(means.store, gram, key, spectrum_key, stacklevel=8)
+        return assemble(gram, _tiles(gram, *_places(gram, key, means), progress))
+
+    kept = factorise(assembled, progress)
     spectra = tuple(
         solvers.Spectrum(
             kept[f"eigenvalues_{i}"], kept[f"eigenvectors_{i}"], basis, float(kept[f"scale_{i}"]), problem.size
@@ -136,7 +137,9 @@ def train_krylov(
     """
     assert isinstance(means.solver, solvers.Krylov)
     gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps))
-    key = _key(gram, problem.reduction)
+    key = gram_key(gram, problem.reduction)
+    if means.store and not means.told:
+        warn_of_older(means.store, gram, key, stacklevel=6)
     stored, cluster = _places(gram, key, means)
     sums = GramSums(gram)
     here: dict[Corner, GramTile] = {}
@@ -184,25 +187,6 @@ def _tiles(
             yield corner, stored.make(corner) if blocks else tile
 
 
-def _factorise(
-    gram: OrbitGram, bases: Sequence[csr_matrix | None], size: int, progress: Progress | None
-) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {"mean_diagonal": np.asarray(gram.mean_diagonal)}
-    bound, blocks, nngp = gram.bound, list(gram.blocks[::-1]), list(gram.nngp[::-1])
-    del gram  # so that each block can go once it is factorised
-    for i, basis in enumerate(bases):
-        if progress is not None:
-            progress("eigendecomposition", i, len(bases))
-        spectrum = solvers.eigendecompose(blocks.pop(), basis, scale=bound, size=size)
-        arrays[f"eigenvalues_{i}"], arrays[f"eigenvectors_{i}"] = spectrum.eigenvalues, spectrum.eigenvectors
-        arrays[f"scale_{i}"] = np.asarray(spectrum.scale)
-        if nngp:
-            arrays[f"nngp_{i}"] = solvers.to_eigenbasis(spectrum, nngp.pop())
-    if progress is not None:
-        progress("eigendecomposition", len(bases), len(bases))
-    return arrays
-
-
 def _bases(problem: Problem, irreps: Sequence[Irrep]) -> list[csr_matrix | None]:
     found = problem.coincidences()
     return [distinct_basis(found, irrep) for irrep in irreps]
@@ -214,17 +198,3 @@ def _digest_basis(basis: csr_matrix | None) -> str:
     sorted_basis = basis.sorted_indices()
     parts = (sorted_basis.indptr, sorted_basis.indices, sorted_basis.data)
     return " ".join([str(basis.shape), *(digest_array(part) for part in parts)])
-
-
-def _key(gram: GramProblem, reduction: str) -> dict[str, Any]:
-    return {
-        **({"nngp": True} if gram.nngp else {}),
-        "architecture": gram.kernel.content_key,
-        "action": gram.action.digest,
-        "reduction": reduction,
-        "irreps": " ".join(irrep.digest for irrep in gram.irreps),
-        "samples": len(gram.x),
-        "data": digest_array(gram.x),
-        "dtype": gram.kernel.dtype,
-        "kernel_version": KERNEL_VERSION,
-    }

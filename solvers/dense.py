@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from scipy.sparse import csr_matrix, identity, issparse
 
+from haarflow.solvers.lapack import divide_and_conquer
 from haarflow.solvers.spectrum import Spectrum
 
 __all__ = ["eigendecompose"]
@@ -113,6 +113,6 @@ def _check_basis(basis: Any, rows: int) -> None:
 
 
 def _lapack(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # Divide and conquer: a fifth faster than "evr" in float64 and twice as fast in float32 at order 2000. The
-    # transpose of a symmetric matrix is itself, in the order that LAPACK overwrites without a copy.
-    return scipy.linalg.eigh(matrix.T, driver="evd", overwrite_a=True, check_finite=False)
+    # A fifth faster than "evr" in float64 and twice as fast in float32 at order 2000. The transpose of a symmetric
+    # matrix is itself, in the order that LAPACK overwrites without a copy.
+    return divide_and_conquer(matrix.T)

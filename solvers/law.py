@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.linalg
 
 from haarflow.solvers.filters import Filter
+from haarflow.solvers.lapack import divide_and_conquer
 from haarflow.solvers.spectrum import Spectrum
 
 __all__ = ["LawBlock", "Projected", "draw", "symmetric_root", "to_eigenbasis"]
@@ -213,7 +213,7 @@ def symmetric_root(covariance: np.ndarray, scale: float, eps: float = float(np.f
     most, whatever basis the eigensolver returns: where there is variance members repeat to rounding, where there
     is none they are its square root, about 1e-8 in float64. Cost: 9 m^3 operations.
     """
-    values, vectors = scipy.linalg.eigh(np.asarray(covariance, float), driver="evd", check_finite=False)
+    values, vectors = divide_and_conquer(np.array(covariance, float, order="F"))
     known = np.maximum(values, 0.0)
     cut = max(len(values) * eps * scale, np.finfo(float).tiny)
     return (vectors * (known / np.sqrt(known + cut))) @ vectors.T
