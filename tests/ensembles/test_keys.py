@@ -45,10 +45,10 @@ def reflection(seed, flip=(0, 1)):
     """A matrix [40, 40], entry (0, 0) far in front of where a printed array of 1600 is abbreviated."""
     matrix = np.eye(SIDE)
     matrix[flip, flip] = -1
-    turned = np.linalg.qr(np.random.default_rng(seed).standard_normal((SIDE - 4, SIDE - 4)))[0]
-    inner = np.eye(SIDE - 4)
+    turned = np.linalg.qr(np.random.default_rng(seed).standard_normal((SIDE - 6, SIDE - 6)))[0]
+    inner = np.eye(SIDE - 6)
     inner[0, 0] = -1
-    matrix[2:-2, 2:-2] = turned @ inner @ turned.T
+    matrix[3:-3, 3:-3] = turned @ inner @ turned.T
     return matrix
 
 
