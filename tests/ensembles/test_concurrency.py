@@ -87,8 +87,8 @@ def test_a_warning_is_of_the_fit_that_was_asked(monkeypatch):
 
 def test_what_two_calls_found_out_of_one_fit_is_kept(monkeypatch):
     ensemble = hf.DeepEnsemble(NETWORK).fit(*OLD)
-    held = Held(monkeypatch, deep, "with_covariance")
-    during(held, lambda: ensemble.predict(X, T, covariance="diagonal"), lambda: ensemble.predict(X, T))
+    held = Held(monkeypatch, deep, "evaluate")
+    during(held, lambda: ensemble.predict(X, T), lambda: ensemble.predict(X, T, covariance="diagonal"))
     monkeypatch.setattr(deep, "with_covariance", None)
     ensemble.predict(X, T, covariance="diagonal")
 
