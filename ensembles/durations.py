@@ -11,10 +11,10 @@ __all__ = ["eigendecomposition_seconds", "is_long"]
 # An eigendecomposition multiplies n times with what is left of the matrix, and does so many times n^3 operations
 # in products of matrices besides: measured at orders 500 to 4000, of kernels' and of random matrices.
 _PRODUCTS = 5.8
-# Below this order it takes less than a second, and is not worth a look.
-_LONG = 1500
+# Below this order it takes two seconds or less, and is not worth a look.
+_LONG = 3000
 _ORDER = 512
-_AT_LEAST = 0.05
+_AT_LEAST = 0.02
 
 
 def is_long(order: int) -> bool:
@@ -42,8 +42,8 @@ def eigendecomposition_seconds(matrix: np.ndarray, order: int, products: float =
     Notes
     -----
     Half of the reduction to tridiagonal form are products of a vector with the part of the matrix that is left, which
-    are bound by memory: n of them, a third of the size on average. The rest are products of matrices. Cost: a tenth of
-    a second, or one product with the matrix.
+    are bound by memory: n of them, a third of the size on average. The rest are products of matrices. Cost: a tenth
+    of a second, or two products of a vector with the matrix.
     """
     symv = blas.dsymv if matrix.dtype == np.float64 else blas.ssymv
     transposed = matrix.T if matrix.flags.c_contiguous else np.asfortranarray(matrix)
