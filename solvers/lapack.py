@@ -38,7 +38,8 @@ def divide_and_conquer(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     transposed = matrix if matrix.flags.f_contiguous else matrix.T  # of a symmetric matrix, itself
     function = _syevd(transposed.dtype.char)
     n = len(transposed)
-    if function is None or not transposed.flags.f_contiguous or not transposed.flags.writeable or n > _LARGEST:
+    known = function is not None and transposed.flags.f_contiguous and transposed.flags.writeable
+    if not known or not 0 < n <= _LARGEST:
         return scipy.linalg.eigh(transposed, driver="evd", overwrite_a=True, check_finite=False)
     values = np.empty(n, transposed.dtype)
     size, length = np.empty(1, transposed.dtype), np.empty(1, np.intc)

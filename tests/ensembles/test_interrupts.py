@@ -15,7 +15,6 @@ import haarflow as hf
 from haarflow import groups, kernels, solvers
 
 background = importlib.import_module("haarflow.background")
-durations = importlib.import_module("haarflow.durations")
 factorising = importlib.import_module("haarflow.factorising")
 
 NETWORK = kernels.Sequential(kernels.Dense(2**0.5, 0.1), kernels.Relu(), kernels.Dense())
@@ -168,28 +167,6 @@ def test_small_blocks_are_not_kept_alone(tmp_path, monkeypatch):
     assert slow.calls == 2
     assert not background._running
     assert sorted(entry.kind for entry in kernels.Store(tmp_path).entries()) == ["gram", "spectrum"]
-
-
-def test_lapack_lets_other_threads_go_on():
-    """A second thread counts; SciPy's call would hold it up from begin to end."""
-    matrix = RNG.standard_normal((700, 700))
-    matrix = matrix @ matrix.T
-    stop, counted = threading.Event(), [0]
-
-    def count():
-        while not stop.is_set():
-            counted[0] += 1
-            time.sleep(0.0005)
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    time.sleep(0.05)
-    before, start = counted[0], time.thread_time()
-    solvers.eigendecompose(matrix)
-    busy, moved = time.thread_time() - start, counted[0] - before
-    stop.set()
-    thread.join()
-    assert moved > 20 * busy
 
 
 PROGRAM = """
