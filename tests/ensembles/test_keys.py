@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 from typer.testing import CliRunner
 
 import haarflow as hf
-from haarflow import groups, kernels
+from haarflow import groups, kernels, solvers
 from haarflow.cli import app
 from haarflow.groups.content import content_digest
 from haarflow.kernels import distributed
@@ -309,3 +309,20 @@ def test_names_of_functions_are_all_that_is_known_of_them():
     assert content_digest(same[0]) == content_digest(same[1])
     assert content_digest(same[0]) != content_digest(functools.partial(np.roll, shift=2))
     assert content_digest(types.SimpleNamespace()) == content_digest(types.SimpleNamespace())
+
+
+def test_a_filter_that_changes_under_its_name(monkeypatch):
+    """It has arrays, which have no equality, and reads a global: its last answer is not given again."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Slowed:
+        table: np.ndarray
+
+        def __call__(self, eigenvalues, times, rate):
+            return solvers.GradientFlow()(eigenvalues, times * SIGN["axis"], rate)
+
+    ensemble = hf.DeepEnsemble(NETWORK, solver="krylov", flow=Slowed(np.arange(3.0))).fit(X, Y)
+    flow = hf.DeepEnsemble(NETWORK, solver="krylov").fit(X, Y)
+    for factor in (1, 3, 1):
+        monkeypatch.setitem(SIGN, "axis", factor)
+        np.testing.assert_allclose(ensemble.predict(X, 20.0).mean, flow.predict(X, 20.0 * factor).mean, rtol=1e-9)
