@@ -252,14 +252,22 @@ def store_prune(
     path: _StorePath,
     kind: Annotated[str | None, typer.Option(help='Only this kind: "gram", "spectrum" or "krylov".')] = None,
     damaged: Annotated[bool, typer.Option(help="Only damaged entries and left-over temporary files.")] = False,
+    outdated: Annotated[bool, typer.Option(help="Only entries of older kernel versions, which no run finds.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Every entry.")] = False,
 ) -> None:
-    """Remove entries: of a kind, damaged ones, or all."""
-    if kind is None and not damaged and not everything:
-        raise typer.BadParameter("say what to remove: --damaged, --kind or --all")
+    """Remove entries: of a kind, damaged ones, those of older versions, or all."""
+    if kind is None and not damaged and not outdated and not everything:
+        raise typer.BadParameter("say what to remove: --damaged, --outdated, --kind or --all")
     with _opened(path) as store:
-        for removed in store.prune(kind=kind, damaged=damaged):
+        for removed in store.prune(kind=kind, damaged=damaged, chosen=_is_outdated if outdated else None):
             Console().print(f"removed {removed}", markup=False, soft_wrap=True)
+
+
+def _is_outdated(entry: "Entry") -> bool:
+    from haarflow.kernels import KERNEL_VERSION
+
+    version = (entry.key or {}).get("kernel_version")
+    return isinstance(version, int) and version < KERNEL_VERSION
 
 
 @contextmanager

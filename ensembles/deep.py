@@ -1,7 +1,6 @@
 """DeepEnsemble: what an infinitely wide ensemble predicts after training with full augmentation."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,7 +8,8 @@ import numpy as np
 
 from haarflow import solvers
 from haarflow.cuts import share_left_out
-from haarflow.fitted import Fitted
+from haarflow.factorising import square_root
+from haarflow.fitted import Fitted, check_call
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
 from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples, check_room
@@ -20,6 +20,7 @@ from haarflow.kernels.orbit_tiles import Progress
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
 from haarflow.learning import learn
+from haarflow.passing import Guard, as_report
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
 from haarflow.stable_rate import in_learning_rates
@@ -141,10 +142,9 @@ class DeepEnsemble:
         if solver == "krylov":
             solver = solvers.Krylov(tolerance=KRYLOV_TOLERANCE[self._kernel.dtype])
         self._means = Means(solver, store, executor)
-        if progress is not None and not isinstance(progress, bool) and not callable(progress):
-            raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
-        self._progress = progress
+        self._progress = as_report(progress)
         self._fitted: Fitted | None = None
+        self._guard = Guard()
 
     def fit(self, x: Any, y: Any, covariance: bool = False) -> Self:
         """Assemble and factorise the Gram blocks of the augmented training set.
@@ -187,7 +187,9 @@ class DeepEnsemble:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
                 raise ValueError(_NO_COVARIANCE.format(self._means.solver))
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
-            self._fitted = fit_problem(self._kernel, problem, self._clock, self._means, progress, covariance)
+            fitted = fit_problem(self._kernel, problem, self._clock, self._means, progress, covariance)
+        with self._guard:
+            self._fitted = fitted
         return self
 
     @property
@@ -197,13 +199,9 @@ class DeepEnsemble:
         With a Krylov space those of its Ritz values, of 20 products at least: the earliest are found first, and the
         latest is a lower bound.
         """
-        fitted = self._trained("timescales")
-        blocks = tuple(
-            block.begun(labels) if isinstance(block, KrylovBlock) else block
-            for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
-        )
-        self._fitted = replace(fitted, spectra=blocks)
-        return solvers.timescales(blocks, fitted.rate, fitted.ridge)
+        fitted = self._trained("timescales").begun()
+        self._keep(fitted)
+        return solvers.timescales(fitted.spectra, fitted.rate, fitted.ridge)
 
     @property
     def reduction(self) -> str:
@@ -213,7 +211,7 @@ class DeepEnsemble:
     @property
     def solver(self) -> str:
         """How `fit` solved: "dense" or "krylov"."""
-        return "krylov" if isinstance(self._trained("solver").spectra[0], KrylovBlock) else "dense"
+        return self._trained("solver").solver
 
     def predict(self, x_test: Any, times: Any, covariance: str | None = None) -> Law:
         """Predict the law of the ensemble at any training times.
@@ -250,10 +248,10 @@ class DeepEnsemble:
         """
         if covariance not in COVARIANCES[:3]:
             raise ValueError(f'covariance must be None, "diagonal" or "full", found {covariance!r}')
-        law, _ = self._evaluate("predict", x_test, times, covariance)
+        law, _, fitted = self._evaluate(self._trained("predict"), "predict", x_test, times, covariance)
         warn_of_cuts(law.times, law.cut, law.cut_share, self._kernel.dtype, covariance is not None)
         warn_of_truncation(law)
-        (block, *_) = self._trained("predict").spectra
+        (block, *_) = fitted.spectra
         if isinstance(block, KrylovBlock):
             warn_of_error(law.times, law.error, block.how.tolerance, self._kernel.dtype)
         return law
@@ -295,36 +293,39 @@ class DeepEnsemble:
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
         points = len(np.atleast_1d(x_test))
-        shape = (np.size(times), members, points, self._trained("sample").problem.y.shape[1])
+        fitted = self._trained("sample")
+        shape = (np.size(times), members, points, fitted.problem.y.shape[1])
         check_room("times and members", shape, "[times, members, test points, outputs]")
-        law, drawn = self._evaluate("sample", x_test, times, "joint" if coupled else "full")
+        law, drawn, _ = self._evaluate(fitted, "sample", x_test, times, "joint" if coupled else "full")
         warn_of_cuts(law.times, law.cut, law.cut_share, self._kernel.dtype, True)
         warn_of_truncation(law)
         assert drawn is not None
         eps = float(np.finfo(self._kernel.dtype).eps)
         if coupled:
-            roots = solvers.symmetric_root(drawn.covariance, drawn.scale, eps)
+            roots = square_root(drawn.covariance, drawn.scale, eps, self._progress)
         else:
-            roots = np.stack([solvers.symmetric_root(each, drawn.scale, eps) for each in drawn.covariance])
+            roots = np.stack([square_root(each, drawn.scale, eps, self._progress) for each in drawn.covariance])
         return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
 
-    def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, Drawn | None]:
-        fitted, times, x_test = self._checked(name, x_test, times)
+    def _evaluate(
+        self, fitted: Fitted, name: str, x_test: Any, times: Any, covariance: str | None
+    ) -> tuple[Law, Drawn | None, Fitted]:
+        x_test, times = check_call(fitted, self._kernel, name, x_test, times, _LARGEST[self._kernel.dtype])
         if covariance == "joint":
             check_room("times", (len(times) * len(x_test),) * 2, "[times x test points, times x test points]")
         elif covariance == "full":
             check_room("times", (len(times), len(x_test), len(x_test)), "[times, test points, test points]")
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:
-                if self.solver == "krylov":
+                if fitted.solver == "krylov":
                     found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver
                     raise ValueError(_NO_COVARIANCE.format(found))
-                fitted = self._fitted = with_covariance(self._kernel, fitted, self._means, progress)
+                fitted = with_covariance(self._kernel, fitted, self._means, progress)
+                self._keep(fitted)
             with in_learning_rates(self._clock.learning_rate, fitted, self._filter):
-                law, drawn, self._fitted = evaluate(
-                    self._kernel, fitted, self._filter, x_test, times, covariance, progress
-                )
-        return law, drawn
+                law, drawn, grown = evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
+        self._keep(grown)
+        return law, drawn, grown
 
     def jacobian(self, x_test: Any, times: Any) -> np.ndarray:
         """Differentiate the mean of the ensemble with respect to the test points.
@@ -356,7 +357,8 @@ class DeepEnsemble:
         Cost: for kernels of inner products, three kernel entries for each of m n |G| pairs and 3 T k times the
         size of a sample; others, T k backward passes for each pair.
         """
-        fitted, times, x_test = self._checked("jacobian", x_test, times)
+        fitted = self._trained("jacobian")
+        x_test, times = check_call(fitted, self._kernel, "jacobian", x_test, times, _LARGEST[self._kernel.dtype])
         if not isinstance(self._kernel, AnalyticKernel):
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
         shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
@@ -367,31 +369,21 @@ class DeepEnsemble:
         check_room("times", turned, "[arrays, elements, samples, times, outputs]")
         with in_learning_rates(self._clock.learning_rate, fitted, self._filter):
             with progress_bar(self._progress) as progress:
-                self._fitted, learnt = learn(fitted, self._filter, times, progress)
+                fitted, learnt = learn(fitted, self._filter, times, progress)
+            self._keep(fitted)
             out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
         share = share_left_out(fitted, learnt, self._kernel.dtype)
         warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), share, self._kernel.dtype)
-        for block, each in zip(self._fitted.spectra, learnt, strict=True):
+        for block, each in zip(fitted.spectra, learnt, strict=True):
             if isinstance(block, KrylovBlock):
                 warn_of_error(times, each.error, block.how.tolerance, self._kernel.dtype)
         return out
 
-    def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:
-        fitted = self._trained(name)
-        x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
-        if isinstance(self._kernel, AnalyticKernel):
-            self._kernel.check_scale(x_test, "x_test")
-        times = solvers.check_times(times)
-        check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
-        if self.solver == "krylov":
-            turned = name == "jacobian"
-            order = sum(
-                labels.shape[1] * (block.rows if turned or block.basis is None else block.basis.shape[1])
-                for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
-            )
-            # Coefficients, those of the call before, and for derivatives both as a whole and turned by an element.
-            check_room("times", (4 if turned else 2, len(times), order), "[arrays, times, coefficients]")
-        return fitted, times, x_test
+    def _keep(self, grown: Fitted) -> None:
+        """Keep what a call has found out of a fit, unless another one has taken that one's place meanwhile."""
+        with self._guard:
+            if self._fitted is not None and self._fitted.problem is grown.problem:
+                self._fitted = self._fitted.joined(grown)
 
     def _trained(self, name: str) -> Fitted:
         if self._fitted is None:

@@ -1,16 +1,18 @@
 """What fitting leaves, and what predictions begin with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from haarflow import solvers
 from haarflow.groups import Isotypic
-from haarflow.kernels import Irrep
+from haarflow.inputs import as_samples, check_room
+from haarflow.kernels import AnalyticKernel, Irrep, Kernel
 from haarflow.krylov_block import KrylovBlock
 from haarflow.reduction import Problem
 
-__all__ = ["Fitted"]
+__all__ = ["Fitted", "check_call"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,66 @@ class Fitted:
     ridge: float
     sample_shape: tuple[int, ...]
     coarse: "Fitted | None" = None
+
+    @property
+    def solver(self) -> str:
+        """How blocks are solved: "dense" or "krylov"."""
+        return "krylov" if isinstance(self.spectra[0], KrylovBlock) else "dense"
+
+    def begun(self) -> "Fitted":
+        """Return this with a few steps of each Krylov space taken: their extreme modes are known then."""
+        blocks = tuple(
+            block.begun(labels) if isinstance(block, KrylovBlock) else block
+            for block, labels in zip(self.spectra, self.labels, strict=True)
+        )
+        return replace(self, spectra=blocks)
+
+    def joined(self, other: "Fitted") -> "Fitted":
+        """Return what two calls have found out of one fit: Krylov spaces as far as either has grown, and blocks."""
+        spectra = tuple(_further(*pair) for pair in zip(self.spectra, other.spectra, strict=True))
+        coarse = self.coarse and other.coarse and self.coarse.joined(other.coarse)
+        return replace(other, spectra=spectra, blocks=other.blocks or self.blocks, coarse=coarse)
+
+
+def _further(
+    one: solvers.Spectrum | KrylovBlock, other: solvers.Spectrum | KrylovBlock
+) -> solvers.Spectrum | KrylovBlock:
+    if not isinstance(one, KrylovBlock) or one.space is None or not isinstance(other, KrylovBlock):
+        return other
+    return one if other.space is None or one.space.dimension > other.space.dimension else other
+
+
+def check_call(
+    fitted: Fitted, kernel: Kernel, name: str, x_test: Any, times: Any, largest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return test points and times, checked, where what is made of them fits the memory.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        What is asked.
+    kernel : Kernel
+        Of the network.
+    name : str
+        "predict", "sample" or "jacobian".
+    x_test : array [m, ...]
+        Test points.
+    times : float or array [T]
+        Training times.
+    largest : float
+        Magnitude of a test point beyond which kernels overflow.
+    """
+    x_test = as_samples(x_test, "x_test", fitted.sample_shape, largest)
+    if isinstance(kernel, AnalyticKernel):
+        kernel.check_scale(x_test, "x_test")
+    times = solvers.check_times(times)
+    check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
+    if fitted.solver == "krylov":
+        turned = name == "jacobian"
+        order = sum(
+            labels.shape[1] * (block.rows if turned or block.basis is None else block.basis.shape[1])
+            for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
+        )
+        # Coefficients, those of the call before, and for derivatives both as a whole and turned by an element.
+        check_room("times", (4 if turned else 2, len(times), order), "[arrays, times, coefficients]")
+    return x_test, times

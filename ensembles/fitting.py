@@ -10,7 +10,7 @@ import numpy as np
 from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.groups import HaarAction
-from haarflow.kernels import AnalyticKernel, Irrep, Kernel
+from haarflow.kernels import AnalyticKernel, Irrep, Kernel, StoreWarning
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.rule_error import rule_error
 from haarflow.reduction import Problem, at_half_resolution
@@ -62,11 +62,13 @@ def fit_problem(
     covariance : bool
         Whether all irreps of both kernels are assembled.
     """
+    if means.store is not None:
+        means.store.make_again()
     fitted = _fit(kernel, problem, clock, means, progress, covariance)
     if not isinstance(problem.action, HaarAction):
         return fitted
     half = at_half_resolution(problem)
-    coarse = None if half is None else _fit(kernel, half, clock, means, progress, False)
+    coarse = None if half is None else _fit(kernel, half, clock, replace(means, told=True), progress, False)
     return _doubted(kernel, fitted, coarse)
 
 
@@ -93,6 +95,14 @@ def _doubted(kernel: Kernel, fitted: Fitted, coarse: Fitted | None) -> Fitted:
 def with_covariance(kernel: Kernel, fitted: Fitted, means: Means, progress: Progress | None) -> Fitted:
     """Add the blocks of all irreps, in a pass of their own over the kernel."""
     every = fitted.problem.irreps()
+    if means.store is not None and means.executor is None and not means.store.path.exists():
+        warnings.warn(
+            f"store {means.store.path} is gone: it was moved or removed, and the blocks of the covariance are computed "
+            "without it, and not kept",
+            StoreWarning,
+            stacklevel=4,
+        )
+        means = replace(means, store=None)
     trained = train(kernel, fitted.problem, every, means, progress, nngp=True)
     return replace(fitted, blocks=_law_blocks(fitted.problem.order, every, trained))
 

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from haarflow import solvers
+from haarflow.factorising import Factorisation
 from haarflow.groups import HaarAction, Harmonic
-from haarflow.kernels import KERNEL_VERSION, AnalyticKernel, Irrep, Kernel, Store, digest_array
+from haarflow.kernels import AnalyticKernel, Irrep, Kernel, Store, digest_array
 from haarflow.kernels.distributed import Cluster
-from haarflow.kernels.entry import Shapes
+from haarflow.kernels.gram_key import gram_key, warn_of_older
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.orbits import OrbitGram, assemble, computed_tiles
@@ -41,11 +42,14 @@ class Means:
         Where Gram tiles, eigendecompositions and Krylov spaces are looked up first, and kept.
     executor : distributed.Client or None
         Whose workers compute and multiply tiles.
+    told : bool
+        Whether the user was told already of older entries in the store.
     """
 
     solver: str | solvers.Krylov = "auto"
     store: Store | None = None
     executor: Any = None
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,17 @@ def train(
     ranks = [order if basis is None else basis.shape[1] for order, basis in zip(orders, bases, strict=True)]
     check_memory(orders, ranks, kernel.dtype)
     gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps), nngp)
-    key = _key(gram, problem.reduction)
+    key = gram_key(gram, problem.reduction)
     # Eigenvectors are kept in coordinates of the bases, whose signs and rotations another LAPACK may choose otherwise.
     spectrum_key = {**key, "bases": " ".join(map(_digest_basis, bases))}
-    shapes: Shapes = {"mean_diagonal": ((), "float64")}
-    for i, rank in enumerate(ranks):
-        shapes.update({f"eigenvalues_{i}": ((rank,), kernel.dtype), f"eigenvectors_{i}": ((rank, rank), kernel.dtype)})
-        shapes.update({f"scale_{i}": ((), "float64")})
-        shapes.update({f"nngp_{i}": ((rank, rank), kernel.dtype)} if nngp else {})
-    kept = means.store.get("spectrum", spectrum_key, shapes) if means.store else None
-    if kept is None:
-        whole = assemble(gram, _tiles(gram, *_places(gram, key, means), progress))
-        kept = _factorise(whole, bases, problem.size, progress)
-        if means.store:
-            means.store.put("spectrum", spectrum_key, kept)
+    factorise = Factorisation(bases, ranks, problem.size, kernel.dtype, nngp, means.store, spectrum_key)
+
+    def assembled() -> OrbitGram:
+        if means.store and not means.told:
+            warn_of_older(means.store, gram, key, spectrum_key, stacklevel=8)
+        return assemble(gram, _tiles(gram, *_places(gram, key, means), progress))
+
+    kept = factorise(assembled, progress)
     bound = max(float(kept[f"scale_{i}"]) for i in range(len(bases)))
     noise = _noise(gram, problem.violation, bound)
     spectra = tuple(
@@ -148,7 +149,9 @@ def train_krylov(
     """
     assert isinstance(means.solver, solvers.Krylov)
     gram = GramProblem(kernel, problem.action, problem.x, tuple(irreps))
-    key = _key(gram, problem.reduction)
+    key = gram_key(gram, problem.reduction)
+    if means.store and not means.told:
+        warn_of_older(means.store, gram, key, stacklevel=6)
     stored, cluster = _places(gram, key, means)
     sums = GramSums(gram)
     here: dict[Corner, GramTile] = {}
@@ -214,25 +217,6 @@ def _tiles(
             yield corner, stored.make(corner) if blocks else tile
 
 
-def _factorise(
-    gram: OrbitGram, bases: Sequence[csr_matrix | None], size: int, progress: Progress | None
-) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {"mean_diagonal": np.asarray(gram.mean_diagonal)}
-    bound, blocks, nngp = gram.bound, list(gram.blocks[::-1]), list(gram.nngp[::-1])
-    del gram  # so that each block can go once it is factorised
-    for i, basis in enumerate(bases):
-        if progress is not None:
-            progress("eigendecomposition", i, len(bases))
-        spectrum = solvers.eigendecompose(blocks.pop(), basis, scale=bound, size=size)
-        arrays[f"eigenvalues_{i}"], arrays[f"eigenvectors_{i}"] = spectrum.eigenvalues, spectrum.eigenvectors
-        arrays[f"scale_{i}"] = np.asarray(spectrum.scale)
-        if nngp:
-            arrays[f"nngp_{i}"] = solvers.to_eigenbasis(spectrum, nngp.pop())
-    if progress is not None:
-        progress("eigendecomposition", len(bases), len(bases))
-    return arrays
-
-
 def _bases(problem: Problem, irreps: Sequence[Irrep]) -> list[csr_matrix | None]:
     found = problem.coincidences()
     return [distinct_basis(found, irrep) for irrep in irreps]
@@ -244,17 +228,3 @@ def _digest_basis(basis: csr_matrix | None) -> str:
     sorted_basis = basis.sorted_indices()
     parts = (sorted_basis.indptr, sorted_basis.indices, sorted_basis.data)
     return " ".join([str(basis.shape), *(digest_array(part) for part in parts)])
-
-
-def _key(gram: GramProblem, reduction: str) -> dict[str, Any]:
-    return {
-        **({"nngp": True} if gram.nngp else {}),
-        "architecture": gram.kernel.content_key,
-        "action": gram.action.digest,
-        "reduction": reduction,
-        "irreps": " ".join(irrep.digest for irrep in gram.irreps),
-        "samples": len(gram.x),
-        "data": digest_array(gram.x),
-        "dtype": gram.kernel.dtype,
-        "kernel_version": KERNEL_VERSION,
-    }

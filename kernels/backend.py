@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,31 @@ __all__ = [
 ]
 
 
+# used: JAX was asked for something here, and has threads. lost: they stayed behind in the process this was forked from.
+_threads = {"used": False, "lost": False}
+
+
+def _check_threads() -> None:
+    """Refuse to wait for threads that a forked process does not have, for ever."""
+    if _threads["lost"]:
+        raise RuntimeError(
+            "kernels cannot be evaluated in this process: it was forked from one that had used JAX, whose threads do "
+            "not come along, so that it would wait for ever. Start processes by "
+            'multiprocessing.get_context("spawn") or "forkserver", or fork before the first kernel is evaluated'
+        )
+    _threads["used"] = True
+
+
+def _notice_fork() -> None:
+    # JAX may have been used by others than this library; what it is asked here is not public.
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    _threads["lost"] = _threads["lost"] or _threads["used"] or bool(getattr(bridge, "_backends", None))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_notice_fork)
+
+
 @contextmanager
 def x64(enabled: bool = True) -> Iterator[None]:
     """Switch 64-bit JAX arrays on or off in this thread, inside a `with` block only.
@@ -37,6 +63,7 @@ def x64(enabled: bool = True) -> Iterator[None]:
     what is suspended in it would take the scope along. Not inside `jax.jit`.
     """
     # The scope's place since JAX 0.8, and before; looked up at run time, since each version has only one.
+    _check_threads()
     home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
     with home.enable_x64(enabled):
         yield
@@ -63,6 +90,7 @@ def to_numpy(array: Any) -> np.ndarray:
 
 def on_cpu() -> bool:
     """Whether JAX computes on a CPU by default."""
+    _check_threads()
     return jax.default_backend() == "cpu"
 
 
@@ -83,6 +111,7 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def call(static: Any, *arguments: Any) -> Any:
+        _check_threads()
         with _compiling:  # two threads would make one each
             function = jitted(static, getattr(_here, "alone", False))
         return function(*arguments)
@@ -124,6 +153,7 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any], stop: threading.
     to a thread: `work` enters its own. Jobs that are under way when nobody listens any more are waited for: long ones
     may look at `stop`, an event of this call's own, which is set when threads are not listened to any more.
     """
+    _check_threads()
     jobs = list(jobs)
     if len(jobs) < 2 or cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
         yield from map(work, jobs)

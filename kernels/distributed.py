@@ -15,6 +15,7 @@ import numpy as np
 
 from haarflow.kernels.analytic import KERNEL_VERSION
 from haarflow.kernels.backend import one_thread
+from haarflow.kernels.gram_key import check_key
 from haarflow.kernels.gram_tiles import Corner, GramTile
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.store import StoreError
@@ -190,9 +191,9 @@ class Cluster:
 
     def _everywhere(self) -> Any:
         """Return the tiles' description as the workers hold it, sent once."""
-        if not self._sent:
-            self._sent.append(self._send(self.tiles))
-        return self._sent[0]
+        sent = self._sent[:1] or [self._send(self.tiles)]  # another thread may clear it in between
+        self._sent[:] = sent
+        return sent[0]
 
     def _send(self, what: Any) -> Any:
         """Send to one worker, of which others take it: a broadcast stalls on one that dies meanwhile.
@@ -285,6 +286,7 @@ def _check_version(tiles: TileStore, wanted: tuple[int, int]) -> None:
 def _make(tiles: TileStore, version: tuple[int, int], corner: Corner) -> GramTile:
     _check_version(tiles, version)
     with one_thread():
+        check_key(tiles.problem, tiles.key)
         tile = tiles.make(corner)
     return GramTile((), (), tile.row_sums, tile.column_sums, tile.diagonal)
 

@@ -1,13 +1,12 @@
 """A folder of HDF5 files, one for each entry: content-addressed, checksummed, never edited in place."""
 
-import errno
 import hashlib
 import json
 import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -31,26 +30,15 @@ from haarflow.kernels.entry import (
     reading,
     stem,
 )
+from haarflow.kernels.folder import MARKER, StoreError, StoreWarning, check_marker, flush
 from haarflow.kernels.kept import Kept, signature_of
 from haarflow.kernels.listing import Entry, look_at, verified
 from haarflow.kernels.temporary import PREFIX, temporary_name
 
 __all__ = ["Entry", "Store", "StoreError", "StoreWarning", "digest_array"]
 
-_MARKER = "haarflow-store.json"
-_MARKER_LIMIT = 2**16
 # What an entry may take beside its numbers: its key of a megabyte, three times over, and HDF5's own.
 _SLACK = 2**24
-# What some file systems say to flushing a folder, which they do not know.
-_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP)
-
-
-class StoreError(OSError):
-    """The store cannot be used; what was finished before is untouched."""
-
-
-class StoreWarning(UserWarning):
-    """An entry is damaged, or cannot be read, and is computed again or passed over for another copy."""
 
 
 class Store:
@@ -86,36 +74,49 @@ class Store:
 
     def __init__(self, path: str | Path, create: bool = True) -> None:
         self.path = Path(path).absolute()
+        self._open(create)
+
+    def make_again(self) -> None:
+        """Make the folder anew, with a `StoreWarning`, where it was moved or removed since."""
+        if not self.path.exists():
+            warnings.warn(
+                f"store {self.path} is gone: it was moved or removed, and is made anew, with nothing in it",
+                StoreWarning,
+                stacklevel=4,
+            )
+            self._open(create=True)
+
+    def _open(self, create: bool) -> None:
         try:
-            self._open(create)
+            self._prepare(create)
         except StoreError:
             raise
         except OSError as error:
             raise StoreError(f"store cannot be {'made' if create else 'opened'} at {self.path}: {error}") from error
 
-    def _open(self, create: bool) -> None:
+    def _prepare(self, create: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"store must be a folder, found the file {self.path}")
         if create:
             missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / _MARKER).exists():
+            if not (self.path / MARKER).exists():
                 missing.append(self.path)  # though it exists: whoever made it may have failed to
             for folder in {*missing}:
                 if os.access(folder.parent, os.R_OK):  # those above the store may let nobody list them
-                    _flush(folder)
+                    flush(folder)
         elif not self.path.exists():
             raise StoreError(f"store must be an existing folder, found nothing at {self.path}")
-        marker = self.path / _MARKER
+        marker = self.path / MARKER
         if not marker.exists():
             names = sorted(p.name for p in self.path.iterdir())
             # Another process may be making the same store right now.
-            foreign = [name for name in names if name != _MARKER and not name.startswith(PREFIX)]
+            foreign = [name for name in names if name != MARKER and not name.startswith(PREFIX)]
             if foreign or not create:
                 found = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "") if foreign else "no file"
-                raise StoreError(f"store must be an empty folder or one with {_MARKER}, found {found} in {self.path}")
+                raise StoreError(f"store must be an empty folder or one with {MARKER}, found {found} in {self.path}")
             self._write(json.dumps({"format": FORMAT, "made_by": MADE_BY}).encode(), marker)
-        _check_marker(marker)
+        check_marker(marker)
         if create and not os.access(self.path, os.W_OK | os.X_OK):
             raise StoreError(f"store must be a writable folder, found {self.path} read-only")
 
@@ -186,14 +187,28 @@ class Store:
         return found
 
     def _paths(self, start: str) -> list[Path]:
+        return [self.path / name for name in sorted(n for n in self._names() if n.startswith(f"{start}-"))]
+
+    def _names(self) -> list[str]:
         # Not glob: among 100,000 files that takes ten times as long.
         try:
             files = os.scandir(self.path)
         except OSError as error:
-            raise StoreError(f"store {self.path} cannot be read: {error}") from error
+            raise StoreError(self._why("cannot be read", error)) from error
         with files:
-            names = sorted(f.name for f in files if f.name.startswith(f"{start}-") and f.name.endswith(".h5"))
-        return [self.path / name for name in names]
+            return [f.name for f in files if f.name.endswith(".h5")]
+
+    def _why(self, not_done: str, error: OSError) -> str:
+        if self.path.exists():
+            return f"store {self.path} {not_done}: {error}"
+        return (
+            f"store {self.path} {not_done}, since it is gone: it was moved or removed. Move it back, or call "
+            "fit of an ensemble with store= its new folder, which finds there what was computed"
+        )
+
+    def found(self, starts: Collection[str]) -> set[str]:
+        """Return those of some stems, as `entry.stem` has them, under which there are entries: one listing for all."""
+        return {name.rpartition("-")[0] for name in self._names()}.intersection(starts)
 
     def put(self, kind: str, key: Key, arrays: dict[str, np.ndarray], info: Key | None = None) -> None:
         """Keep arrays under a key; damaged entries of the same key go, those that cannot be read stay.
@@ -225,12 +240,14 @@ class Store:
         path = self.path / f"{start}-{hashlib.sha256(content).hexdigest()}.h5"
         try:
             if _is_sound(path, most=len(content)):
-                _flush(path)  # whoever wrote it may have failed to
+                flush(path)  # whoever wrote it may have failed to
             else:
                 self._write(content, path)
         except StoreError:
             raise
         except OSError as error:
+            if not self.path.exists():
+                raise StoreError(self._why("could not be written", error)) from error
             raise StoreError(f"{path} could not be written, and nothing was changed: {error}") from error
         finite = {name: np.asarray(array) for name, array in arrays.items() if np.isfinite(array).all()}
         shapes = {name: (array.shape, array.dtype.name) for name, array in finite.items()}
@@ -250,7 +267,13 @@ class Store:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _flush(path)
+        flush(path)
+
+    def remove(self, kind: str, key: Key) -> None:
+        """Remove the entries of a key, as far as the system lets that be done."""
+        for path in self._paths(stem(kind, key)):
+            with suppress(OSError):
+                path.unlink()
 
     def entries(self) -> Iterator[Entry]:
         """Yield all entries, by name.
@@ -276,7 +299,13 @@ class Store:
                 continue
             yield found, found.problem
 
-    def prune(self, kind: str | None = None, damaged: bool = False, older_than: timedelta | None = None) -> list[Path]:
+    def prune(
+        self,
+        kind: str | None = None,
+        damaged: bool = False,
+        older_than: timedelta | None = None,
+        chosen: Callable[[Entry], bool] | None = None,
+    ) -> list[Path]:
         """Remove entries, and always what interrupted runs left over; foreign files stay.
 
         Parameters
@@ -287,6 +316,8 @@ class Store:
             Only damaged entries, of which those that cannot be read are none.
         older_than : timedelta, optional
             Only entries that were written longer ago; default all.
+        chosen : callable, optional
+            Only entries for which it says so; default all.
 
         Returns
         -------
@@ -308,7 +339,7 @@ class Store:
         for entry in self._files():
             try:
                 if NAME.fullmatch(entry.path.name):
-                    wanted = kind in (None, entry.kind)
+                    wanted = kind in (None, entry.kind) and (chosen is None or chosen(entry))
                     if wanted and older_than is not None:
                         wanted = time.time() - entry.path.stat().st_mtime > older_than.total_seconds()
                     if wanted and damaged:
@@ -329,9 +360,9 @@ class Store:
         try:
             paths = sorted(self.path.iterdir())
         except OSError as error:
-            raise StoreError(f"store {self.path} cannot be read: {error}") from error
+            raise StoreError(self._why("cannot be read", error)) from error
         for path in paths:
-            if path.name == _MARKER:
+            if path.name == MARKER:
                 continue
             try:
                 entry = look_at(path)
@@ -340,40 +371,10 @@ class Store:
             yield entry
 
 
-def _flush(path: Path) -> None:
-    """Flush the folder with a file's or folder's name in it."""
-    if not hasattr(os, "O_DIRECTORY"):  # there folders cannot be flushed
-        return
-    try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        if error.errno not in _NO_FLUSH:
-            raise StoreError(f"{path} was written, but its folder could not be flushed to disk: {error}") from error
-
-
 def _most(shapes: Shapes | None) -> int | None:
     """Return how many bytes an entry may have."""
     sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in (shapes or {}).values()]
     return _SLACK + sum(sizes) if shapes else None
-
-
-def _check_marker(marker: Path) -> None:
-    try:
-        if not marker.is_file() or marker.stat().st_size > _MARKER_LIMIT:  # a device or a pipe has no end
-            raise ValueError("no file of a few bytes")
-        found = json.loads(marker.read_bytes())["format"]
-        if type(found) is not int or found < 1:
-            raise ValueError(f"format {found!r}")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StoreError(
-            f'marker {marker} is damaged ({error}): where the folder is a store, write {{"format": {FORMAT}}} into it'
-        ) from error
-    if found > FORMAT:
-        raise StoreError(f"store {marker.parent} has format {found} of a newer haarflow; this version reads {FORMAT}")
 
 
 def _is_sound(path: Path, shapes: Shapes | None = None, most: int | None = None) -> bool | None:

@@ -210,6 +210,10 @@ class TangentKernel:
         """A string that is equal for kernels with equal values, as the user's key tells."""
         return f"neural_tangents({self.key})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What was compiled stays in its process.
+        return {name: value for name, value in vars(self).items() if name != "_compiled"}
+
     @cached_property
     def _compiled(self) -> Callable[..., Any]:
         return jax.jit(lambda x1, x2: self.kernel_fn(x1, x2, ("nngp", "ntk")))

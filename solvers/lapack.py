@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.linalg
 
+from haarflow.solvers.unlocked import divide_and_conquer
+
 __all__ = ["check_memory", "eigh", "eigh_driver", "factorising_bytes", "machine_memory", "svd", "svd_driver"]
 
 # LAPACK counts its workspace in 32-bit integers; what is larger comes back from the query as another number.
@@ -66,8 +68,9 @@ def eigh(matrix: np.ndarray, overwrite: bool = False) -> tuple[np.ndarray, np.nd
     Cost: 9 n^3 operations, and workspace of two matrices up to order 32,766, of one above.
     """
     # The transpose of a symmetric matrix is itself, in the order that LAPACK overwrites without a copy.
-    driver = eigh_driver(len(matrix))
-    return scipy.linalg.eigh(matrix.T, driver=driver, overwrite_a=overwrite, check_finite=False)
+    if eigh_driver(len(matrix)) == "evd":
+        return divide_and_conquer(matrix.T if overwrite else np.array(matrix.T, order="F"))
+    return scipy.linalg.eigh(matrix.T, driver="evr", overwrite_a=overwrite, check_finite=False)
 
 
 def svd(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

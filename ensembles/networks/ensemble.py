@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from haarflow.networks.settings import Settings, as_members, as_support
 from haarflow.networks.setup import prepare
 from haarflow.networks.stability import StabilityWarning, largest_stable_rate
 from haarflow.networks.training import State
+from haarflow.passing import as_report
 from haarflow.progress import progress_bar
 
 __all__ = ["FiniteEnsemble"]
@@ -132,12 +133,13 @@ class FiniteEnsemble:
         if store is not None and not isinstance(store, (str, Path, Store)):
             raise TypeError(f"store must be a path or a Store, found {store!r}")
         self._store = Store(store) if isinstance(store, (str, Path)) else store
-        if progress is not None and not isinstance(progress, bool) and not callable(progress):
-            raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
-        self._progress, self._chunk = progress, as_integer(chunk, "chunk", 1)
-        self.steps: tuple[int, ...] = ()
-        self._latest: Run | None = None
-        self._kept: dict[tuple[int, int], list[State]] = {}
+        self._progress, self._chunk = as_report(progress), as_integer(chunk, "chunk", 1)
+        self._latest: _Trained | None = None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps at which the last `fit` or `load` kept members, ascending; none before."""
+        return () if self._latest is None else self._latest.steps
 
     def fit(
         self,
@@ -233,7 +235,8 @@ class FiniteEnsemble:
         ValueError
             For test points of another shape, or steps that were not asked for.
         """
-        run, chosen = self._chosen("predict", steps)
+        trained, chosen = self._chosen("predict", steps)
+        run = trained.run
         network = run.setup.recipe.network
         x_test = as_samples(x_test, "x_test", network.sample_shape)
         shape = (len(chosen), len(self.members), len(x_test), network.outputs)
@@ -242,7 +245,7 @@ class FiniteEnsemble:
         for i, step in enumerate(chosen):
             row = 0
             for first, members in run.chunks():
-                several = [state.parameters for state in self._states(run, first, members, step)]
+                several = [state.parameters for state in trained.states(first, members, step)]
                 out[i, row : row + len(members)] = outputs(network, self._settings.dtype, several, x_test)
                 row += len(members)
         return out
@@ -267,7 +270,8 @@ class FiniteEnsemble:
         ValueError
             For a step that was not asked for, or members that do not fit the memory.
         """
-        run, (*_, last) = self._chosen("parameters", step)
+        trained, (*_, last) = self._chosen("parameters", step)
+        run = trained.run
         # Shapes are counted as float64.
         scale = np.dtype(self._settings.dtype).itemsize / 8
         room = (len(self.members), round(scale * run.setup.recipe.network.parameters))
@@ -276,7 +280,7 @@ class FiniteEnsemble:
         return [
             jax.tree.map(np.copy, state.parameters)
             for first, members in run.chunks()
-            for state in self._states(run, first, members, last)
+            for state in trained.states(first, members, last)
         ]
 
     def largest_stable_rate(self, x: Any, y: Any, parameters: Any = None) -> float:
@@ -334,6 +338,8 @@ class FiniteEnsemble:
         if not asked:
             raise ValueError("steps must hold at least one step, found none")
         setup = prepare(self._settings, x, y, initial, together=self._chunk)
+        if self._store is not None and train:
+            self._store.make_again()
         if self._store is None:
             # As many again to work with; shapes are counted as float64.
             scale = 2 * np.dtype(self._settings.dtype).itemsize / 8
@@ -341,30 +347,40 @@ class FiniteEnsemble:
             check_room("members, without store= to keep them in,", shape, "[steps, members, parameters]")
         run = Run(setup, self.members, self._chunk, self._store)
         with progress_bar(self._progress) as progress:
-            self._kept, risen = run(asked, save_every, progress, train)
-        self.steps, self._latest = tuple(asked), run
+            kept, risen = run(asked, save_every, progress, train)
+        self._latest = _Trained(tuple(asked), run, kept)  # at once: other threads may be predicting
         if risen:  # last: where warnings are errors, the members are there
             warnings.warn(run.too_high(risen, asked[-1]), StabilityWarning, stacklevel=3)
         return self
 
-    def _states(self, run: Run, first: int, members: list[int], step: int) -> list[State]:
-        checkpoints = run.checkpoints
+    def _chosen(self, name: str, steps: Any) -> tuple["_Trained", list[int]]:
+        trained = self._latest
+        if trained is None:
+            raise RuntimeError(f"call fit(x, y, steps) before {name}")
+        if steps is None:
+            return trained, list(trained.steps)
+        chosen = [as_integer(step, "steps", 0) for step in np.atleast_1d(steps)]
+        missing = [step for step in chosen if step not in trained.steps]
+        if missing:
+            raise ValueError(f"steps must be among those that fit kept, {list(trained.steps)}, found {missing[0]}")
+        return trained, chosen
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What one call of `fit` or `load` leaves: its steps, its run, and without a store its members."""
+
+    steps: tuple[int, ...]
+    run: Run
+    kept: dict[tuple[int, int], list[State]] = field(repr=False)
+
+    def states(self, first: int, members: list[int], step: int) -> list[State]:
+        checkpoints = self.run.checkpoints
         if checkpoints is None:
-            return self._kept[first, step]
+            return self.kept[first, step]
         # Others may have written them anew since they were listed.
         found = checkpoints.get(members, step) or replace(checkpoints).get(members, step)
         if found is None:
             path = checkpoints.store.path
             raise RuntimeError(f"members {members} at step {step} are gone from {path}: call fit again")
         return found
-
-    def _chosen(self, name: str, steps: Any) -> tuple[Run, list[int]]:
-        if self._latest is None:
-            raise RuntimeError(f"call fit(x, y, steps) before {name}")
-        if steps is None:
-            return self._latest, list(self.steps)
-        chosen = [as_integer(step, "steps", 0) for step in np.atleast_1d(steps)]
-        missing = [step for step in chosen if step not in self.steps]
-        if missing:
-            raise ValueError(f"steps must be among those that fit kept, {list(self.steps)}, found {missing[0]}")
-        return self._latest, chosen

@@ -16,6 +16,7 @@ from haarflow.kernels.backend import cores, on_cpu
 from haarflow.kernels.entry import Key
 from haarflow.networks.batches import Schedule
 from haarflow.networks.checkpoints import FORMAT
+from haarflow.networks.identity import own_parts
 from haarflow.networks.losses import check_targets
 from haarflow.networks.network import Network, Offsets, check_parameters, initial_parameters
 from haarflow.networks.settings import Settings
@@ -131,13 +132,14 @@ def prepare(
         "sample_shape": list(x.shape[1:]),
         "outputs": y.shape[1],
         "group": str(action.group),
-        "action": action.digest,
+        "action": action.digest_on(x.shape[1:]),
         "output": "invariant" if output is None else digest_array(output.matrices),
         "x": digest_array(x),
         "y": digest_array(y),
         "platform": jax.default_backend(),
         "initial": "drawn" if begins is None else _digest(begins),
         **settings.plain(),
+        **own_parts(recipe, x, y),
     }
     return Setup(recipe, data, settings.seed, settings.initial_support, begins, key)
 

@@ -51,7 +51,7 @@ def test_steps_that_draw_some_of_a_sum_are_stable_up_to_larger_rates():
 
 def test_others_stop_where_a_member_diverges(monkeypatch):
     monkeypatch.setattr(training, "_SEGMENT", 1)
-    setup = ensemble().fit(DATA.x, DATA.y, 0)._latest.setup
+    setup = ensemble().fit(DATA.x, DATA.y, 0)._latest.run.setup
     states = [setup.begin(member) for member in range(2)]
     states[0] = dataclasses.replace(states[0], limit=1e-9)
     taken = []
