@@ -17,6 +17,7 @@ from haarflow.kernels.architecture import (
 )
 from haarflow.kernels.gram_tiles import kernel_diagonal
 from haarflow.kernels.invariance import InvarianceReport, check_invariance
+from haarflow.kernels.misread import InputWarning
 from haarflow.kernels.orbit_tiles import Irrep, Kernel
 from haarflow.kernels.orbits import OrbitGram, OrbitRows, orbit_gram, orbit_rows
 from haarflow.kernels.pair import KernelPair
@@ -38,6 +39,7 @@ __all__ = [
     "Flatten",
     "Gelu",
     "GlobalAvgPool",
+    "InputWarning",
     "InvarianceReport",
     "Irrep",
     "Kernel",
