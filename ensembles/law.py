@@ -251,7 +251,7 @@ def _add_mean(
     for part, block, each in zip(fitted.parts, fitted.spectra, learnt, strict=True):
         values = each.predict(by_irrep[part.irrep.digest].reshape(-1, block.rows))
         values = values.reshape(len(mean), -1, part.irrep.dim, values.shape[2])
-        mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries, optimize=True)
+        mean[:, at.rows] += part.join(values)
 
 
 def _joined(parts: Sequence[solvers.Projected]) -> solvers.Projected:

@@ -154,7 +154,7 @@ def _check_support(network: Network, support: Offsets | None) -> None:
 def _targets(y: np.ndarray, output: Representation | None, order: int) -> np.ndarray:
     if output is None:
         return np.broadcast_to(y, (order, *y.shape))
-    return np.einsum("gab,nb->gna", output.matrices, y)
+    return output.transform(y)
 
 
 def _initial(network: Network, members: Sequence[int], initial: Sequence[Any], dtype: str) -> dict[int, Any]:
