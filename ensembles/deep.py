@@ -16,6 +16,7 @@ from haarflow.jacobian import elements_at_once, mean_jacobian
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.own import OwnKernel
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
 from haarflow.learning import learn
@@ -179,6 +180,8 @@ class DeepEnsemble:
         if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
             arch.check(x.shape[1:])
         self._action.check_shape(x.shape[1:])
+        if isinstance(self._kernel, OwnKernel):
+            self._kernel.check(x)
         with progress_bar(self._progress) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
                 raise ValueError(_NO_COVARIANCE.format(self._means.solver))

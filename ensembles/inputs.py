@@ -19,6 +19,7 @@ from haarflow.groups import (
 )
 from haarflow.kernels import Kernel, Sequential, analytic
 from haarflow.kernels.backend import check_dtype
+from haarflow.kernels.own import as_own
 
 __all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples", "check_room"]
 
@@ -208,11 +209,14 @@ def as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:
         return analytic(arch, "float64" if dtype is None else dtype)
     if not (callable(arch) and hasattr(arch, "content_key") and hasattr(arch, "dtype")):
         raise TypeError(
-            f"arch must be kernels.Sequential(...) or a kernel such as kernels.analytic(...), found {arch!r}"
+            "arch must be kernels.Sequential(...) or a kernel: kernels.analytic(...), for a function of two batches "
+            'kernels.from_function(f, key="..."), for the third of stax.serial(...) '
+            f'kernels.from_neural_tangents(kernel_fn, key="..."), found {arch!r}'
         )
-    if dtype is not None and arch.dtype != check_dtype(dtype):
-        raise ValueError(f"dtype must be the kernel's own, {arch.dtype!r}, found {dtype!r}")
-    return arch
+    kernel = as_own(arch)
+    if dtype is not None and kernel.dtype != check_dtype(dtype):
+        raise ValueError(f"dtype must be the kernel's own, {kernel.dtype!r}, found {dtype!r}")
+    return kernel
 
 
 def as_output(

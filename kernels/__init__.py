@@ -20,6 +20,7 @@ from haarflow.kernels.invariance import InvarianceReport, check_invariance
 from haarflow.kernels.misread import InputWarning
 from haarflow.kernels.orbit_tiles import Irrep, Kernel
 from haarflow.kernels.orbits import OrbitGram, OrbitRows, orbit_gram, orbit_rows
+from haarflow.kernels.own import OwnKernel, from_function
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.store import Store, StoreError, StoreWarning, digest_array
 from haarflow.kernels.tangents import (
@@ -47,6 +48,7 @@ __all__ = [
     "LeakyRelu",
     "OrbitGram",
     "OrbitRows",
+    "OwnKernel",
     "Relu",
     "Residual",
     "Sequential",
@@ -58,6 +60,7 @@ __all__ = [
     "analytic",
     "check_invariance",
     "digest_array",
+    "from_function",
     "from_neural_tangents",
     "kernel_diagonal",
     "neural_tangents",
