@@ -3,32 +3,31 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from haarflow import solvers
+from haarflow.checks import as_means, check_choice, check_clock, check_progress, check_sees, shown, unknown
 from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
+from haarflow.given import refuse_traced
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
 from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples, check_room
-from haarflow.jacobian import elements_at_once, mean_jacobian
+from haarflow.jacobian import check_coefficients, differentiate
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
-from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.own import OwnKernel
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
-from haarflow.learning import learn
+from haarflow.orbit_members import members_on_orbits
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
-from haarflow.training import KRYLOV_TOLERANCE, Means
 
 __all__ = ["DeepEnsemble"]
 
-_LOSSES = ("mean", "sum")
-_SOLVERS = ("auto", "dense", "krylov")
 _NO_COVARIANCE = 'solver must be "dense" for covariances and members, found {}, which learns the labels alone'
+_NO_STEPS = "nothing is trained in steps; predict(x_test, times) has the training times"
 # Kernels hold squares of the samples and products of such squares.
 _LARGEST = {"float64": 1e70, "float32": 1e8}
 
@@ -114,38 +113,23 @@ class DeepEnsemble:
         self._kernel = as_kernel(arch, dtype)
         self._action = no_action() if action is None else action
         self._output = as_output(self._action, output)
-        if loss not in _LOSSES:
-            raise ValueError(f"loss must be one of {_LOSSES}, found {loss!r}")
-        if not isinstance(solver, solvers.Krylov) and solver not in _SOLVERS:
-            raise ValueError(f"solver must be one of {_SOLVERS} or solvers.Krylov(...), found {solver!r}")
+        check_choice(loss, "loss", ("mean", "sum"))
         learning_rate = as_number(learning_rate, "learning_rate", positive=True)
         self._clock = Clock(loss == "mean", learning_rate, as_number(ridge, "ridge"))
         self._filter = solvers.make_filter(flow)
-        if reduction not in CHOICES:
-            raise ValueError(f"reduction must be one of {CHOICES}, found {reduction!r}")
+        check_choice(reduction, "reduction", CHOICES)
         self._reduction = reduction
-        if isinstance(self._action, HaarAction) and (loss == "sum" or ridge > 0):
-            raise ValueError(
-                f'loss must be "mean" and ridge 0 under {self._action.group.name}, found loss={loss!r}, '
-                f"ridge={ridge}: both would depend on the number of group elements, which is arbitrary here"
-            )
-        if store is not None and not isinstance(store, (str, Path, Store)):
-            raise TypeError(f"store must be a path or a Store, found {store!r}")
-        store = Store(store) if isinstance(store, (str, Path)) else store
-        if executor is not None:
-            check_executor(executor)
-            check_workers(executor)
-            if store is None:
-                raise ValueError("store must be a folder that all workers of the executor see, found None")
-        if solver == "krylov":
-            solver = solvers.Krylov(tolerance=KRYLOV_TOLERANCE[self._kernel.dtype])
-        self._means = Means(solver, store, executor)
-        if progress is not None and not isinstance(progress, bool) and not callable(progress):
-            raise TypeError(f"progress must be callable as progress(label, done, total), or a bool, found {progress!r}")
+        check_clock(self._action, loss, ridge)
+        self._means = as_means(solver, store, executor, self._kernel.dtype)
+        check_progress(progress)
         self._progress = progress
         self._fitted: Fitted | None = None
 
-    def fit(self, x: Any, y: Any, covariance: bool = False) -> Self:
+    def __repr__(self) -> str:
+        """Show network, action and solver, and what it was fitted to."""
+        return shown(self._kernel, self._action, self._output, self._fitted)
+
+    def fit(self, x: Any, y: Any, covariance: bool = False, **others: Any) -> Self:
         """Assemble and factorise the Gram blocks of the augmented training set.
 
         Parameters
@@ -157,6 +141,8 @@ class DeepEnsemble:
         covariance : bool
             Assemble at once what covariances and members need, all irreps of both kernels, in the mean's pass
             over the kernel. Otherwise the first use of them makes a second pass.
+        **others
+            None: whatever is given raises a TypeError that says what to do instead.
 
         Returns
         -------
@@ -175,11 +161,10 @@ class DeepEnsemble:
         store that has them, none of it. With covariance: for each irrep of the group, and 24 (n d)^2 bytes:
         eigenvectors and the NNGP's block are kept, the NTK's block besides while it is factorised.
         """
+        unknown(others, "fit", "x, y and covariance", _NO_STEPS)
         x = as_samples(x, largest=_LARGEST[self._kernel.dtype])
-        y = as_labels(y, len(x), None if self._output is None else self._output.dim)
-        if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
-            arch.check(x.shape[1:])
-        self._action.check_shape(x.shape[1:])
+        y = as_labels(y, len(x), None if self._output is None else self._output.dim, self._kernel.dtype)
+        check_sees(self._kernel, self._action, x.shape[1:])
         if isinstance(self._kernel, OwnKernel):
             self._kernel.check(x)
         with progress_bar(self._progress) as progress:
@@ -293,6 +278,7 @@ class DeepEnsemble:
         Source: Lee et al. 2019, section 2; docs/law.md, members.
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
+        refuse_traced("sample", x_test, times)
         points = len(np.atleast_1d(x_test))
         shape = (np.size(times), members, points, self._trained("sample").problem.y.shape[1])
         check_room("times and members", shape, "[times, members, test points, outputs]")
@@ -300,12 +286,51 @@ class DeepEnsemble:
         warn_of_cuts(law.times, law.cut, self._kernel.dtype)
         warn_of_truncation(law)
         assert drawn is not None
-        eps = float(np.finfo(self._kernel.dtype).eps)
-        if coupled:
-            roots = solvers.symmetric_root(drawn.covariance, drawn.scale, eps)
-        else:
-            roots = np.stack([solvers.symmetric_root(each, drawn.scale, eps) for each in drawn.covariance])
-        return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
+        return solvers.draw(law.mean, drawn.roots(self._kernel.dtype), members, np.random.default_rng(seed))
+
+    def members_needed(
+        self, x: Any, delta: Any, probability: Any, times: Any, *, norm: Literal["euclidean", "max"] = "euclidean"
+    ) -> np.ndarray:
+        """Count the members whose mean is equivariant up to delta on the orbit of each sample.
+
+        Parameters
+        ----------
+        x : array [n, ...]
+            Samples, one of each orbit.
+        delta : float, or array that broadcasts with [T, n]
+            Allowed max_g |fbar(gx) - rho_Y(g) fbar(x)| > 0 of the members' mean fbar, in the unit of the outputs.
+        probability : float, or array that broadcasts with [T, n]
+            In 0 .. 1, excluded: how likely a larger one may be.
+        times : float or array [T]
+            Training times >= 0 in any order, np.inf included.
+        norm : {"euclidean", "max"}
+            |.| over all outputs: the Euclidean norm, or the largest component.
+
+        Returns
+        -------
+        array [T, n] int64
+            M >= 1 for each time and each sample's orbit alone.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError
+            As `predict` and `members_needed_on_orbit`, and for the average over a compact group.
+
+        Notes
+        -----
+        Cost: that of the full covariance at |G| points for each sample. Source: `finite.members_needed_on_orbit`.
+        """
+        if isinstance(self._action, HaarAction):
+            raise ValueError(f"action must be of a finite group, whose orbits can be listed, found {self._action.name}")
+        fitted, times, x = self._checked("members_needed", x, times)
+        k = fitted.problem.y.shape[1]
+
+        def law_at(orbit: np.ndarray) -> Law:
+            return self._evaluate("members_needed", orbit, times, "full")[0]
+
+        found, cut = members_on_orbits(law_at, self._action, self._output, k, x, times, delta, probability, norm)
+        warn_of_cuts(times, cut, self._kernel.dtype)
+        return found
 
     def _evaluate(self, name: str, x_test: Any, times: Any, covariance: str | None) -> tuple[Law, Drawn | None]:
         fitted, times, x_test = self._checked(name, x_test, times)
@@ -355,34 +380,17 @@ class DeepEnsemble:
         fitted, times, x_test = self._checked("jacobian", x_test, times)
         if not isinstance(self._kernel, AnalyticKernel):
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
-        shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
-        check_room("times", shape, "[times, test points, outputs, ...]")
-        # Coefficients that are turned, with what they are made of and made into.
-        n, k = fitted.problem.y.shape
-        turned = (3, elements_at_once(fitted.problem.action), n, len(times), k)
-        check_room("times", turned, "[arrays, elements, samples, times, outputs]")
         with progress_bar(self._progress) as progress:
-            self._fitted, learnt = learn(fitted, self._filter, times, progress)
-        out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
-        warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), self._kernel.dtype)
-        for block, each in zip(self._fitted.spectra, learnt, strict=True):
-            if isinstance(block, KrylovBlock):
-                warn_of_error(times, each.error, block.how.tolerance, self._kernel.dtype)
+            self._fitted, out = differentiate(self._kernel, fitted, self._filter, x_test, times, progress)
         return out
 
     def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:
         fitted = self._trained(name)
+        refuse_traced(name, x_test, times)
         x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
         times = solvers.check_times(times)
         check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
-        if self.solver == "krylov":
-            turned = name == "jacobian"
-            order = sum(
-                labels.shape[1] * (block.rows if turned or block.basis is None else block.basis.shape[1])
-                for block, labels in zip(fitted.spectra, fitted.labels, strict=True)
-            )
-            # Coefficients, those of the call before, and for derivatives both as a whole and turned by an element.
-            check_room("times", (4 if turned else 2, len(times), order), "[arrays, times, coefficients]")
+        check_coefficients(fitted, times, turned=name == "jacobian")
         return fitted, times, x_test
 
     def _trained(self, name: str) -> Fitted:

@@ -39,7 +39,7 @@ class ConvergenceWarning(UserWarning):
     """A Krylov space reached its largest dimension, or rounding, before its tolerance."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Law:
     """The Gaussian law of an infinitely wide member at each time; outputs are independent, with one covariance.
 
@@ -78,6 +78,14 @@ class Law:
     truncation: np.ndarray | None = None
     error: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        """Show times and shapes in place of the arrays."""
+        arrays = {name: getattr(self, name) for name in ("mean", "variance", "covariance")}
+        shapes = [f"{name} {list(array.shape)}" for name, array in arrays.items() if array is not None]
+        times = ", ".join(f"{t:.4g}" for t in self.times[:5]) + (", ..." if len(self.times) > 5 else "")
+        cut = f"cut up to {self.cut.max()}" if self.cut.any() else "nothing cut"
+        return f"Law(times [{times}], {', '.join(shapes)}, {self.unresolved} unresolved, {cut})"
+
 
 class Evaluated(NamedTuple):
     """The law, what members are drawn from where it was asked for, and the blocks with their Krylov spaces grown."""
@@ -92,6 +100,13 @@ class Drawn(NamedTuple):
 
     covariance: np.ndarray
     scale: float
+
+    def roots(self, dtype: str) -> np.ndarray:
+        """Return symmetric roots of the covariance, which is known to the rounding of a dtype."""
+        eps = float(np.finfo(dtype).eps)
+        if self.covariance.ndim == 2:
+            return solvers.symmetric_root(self.covariance, self.scale, eps)
+        return np.stack([solvers.symmetric_root(each, self.scale, eps) for each in self.covariance])
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """What each block has learnt at given times, from its eigendecomposition or from a Krylov space."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -58,11 +59,18 @@ class _Exact:
     def cut(self) -> np.ndarray:
         return self.spectrum.cut(self.times, self.rate, self.ridge, self.filter)
 
+    @cached_property
+    def _unit(self) -> np.ndarray:
+        # Means are linear in the labels. A power of two for each column, in which float32 holds what they become.
+        return np.ldexp(1.0, np.frexp(np.abs(self.labels).max(axis=0))[1])
+
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        return self.spectrum.predict(rows, self.filter, self.times, self.rate, self.labels, self.ridge)
+        labels = self.labels / self._unit
+        return self.spectrum.predict(rows, self.filter, self.times, self.rate, labels, self.ridge) * self._unit
 
     def coefficients(self) -> np.ndarray:
-        return self.spectrum.apply(self.filter, self.times, self.rate, self.labels, self.ridge)
+        labels = self.labels / self._unit
+        return self.spectrum.apply(self.filter, self.times, self.rate, labels, self.ridge) * self._unit
 
 
 def learn(

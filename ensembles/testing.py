@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation
+from haarflow.groups.given import refuse_masked
 from haarflow.measures.arrays import norm, ratio, shrunk
 
 __all__ = ["assert_equivariant"]
@@ -155,6 +156,7 @@ def _tolerance(value: float, name: str) -> float:
 
 
 def _samples(x: Any) -> np.ndarray:
+    refuse_masked(x, "x")
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"x must be real numbers, found dtype {array.dtype}")
@@ -169,7 +171,8 @@ def _samples(x: Any) -> np.ndarray:
 def _evaluate(
     f: Callable[[np.ndarray], Any], x: np.ndarray, name: str, width: int | None, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    found = np.asarray(f(x))
+    refuse_masked(found := f(x), f"f({name})")
+    found = np.asarray(found)
     if found.dtype.kind not in "biuf":
         raise TypeError(f"f({name}) must be real numbers, found dtype {found.dtype}")
     if found.ndim == 0 or len(found) != len(x) or found.size == 0:

@@ -1,5 +1,7 @@
 """What is seen: architectures, their NNGP and NTK, the orbit Gram, and the store that keeps it."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from haarflow.kernels.analytic import KERNEL_VERSION, AnalyticKernel, analytic
 from haarflow.kernels.architecture import (
     AvgPool,
@@ -68,3 +70,12 @@ __all__ = [
     "orbit_rows",
     "to_neural_tangents",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        """Say how a layer is called here, or what there is in its place."""
+        from haarflow.kernels.elsewhere import told
+
+        raise AttributeError(told(name, __all__), name=name, obj=None)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, ClassVar
 
+from haarflow.kernels.misread import warn_of_width
+
 _PADDINGS = ("CIRCULAR", "SAME")
 # Beyond it squares of variances overflow.
 _LARGEST_STD = 1e75
@@ -22,6 +24,7 @@ class Layer:
 
 
 def _positive_std(layer: Layer, W_std: float, b_std: float) -> None:
+    warn_of_width(type(layer).__name__, W_std)
     for name, value in (("W_std", W_std), ("b_std", b_std)):
         number = _number(layer, name, value)
         if not 0 <= number <= _LARGEST_STD:

@@ -16,7 +16,7 @@ __all__ = ["OrbitGram", "OrbitRows", "assemble", "computed_tiles", "orbit_gram",
 _ROWS_NUMBERS = 2**25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrbitGram:
     """The augmented Gram matrices in isotypic blocks.
 
@@ -38,7 +38,7 @@ class OrbitGram:
     mean_diagonal: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrbitRows:
     """Kernels between some test points and the orbits of the training set.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.backend import check_dtype, precision
 from haarflow.kernels.pair import KernelPair
@@ -76,6 +77,7 @@ class OwnKernel:
         -----
         Cost: the kernel's own. What it computes in JAX is in `dtype`, too.
         """
+        refuse_masked((x1, x2), "x1 and x2")
         x1 = np.asarray(x1, self.dtype)
         other = x1 if x2 is None else np.asarray(x2, self.dtype)
         with precision(self.dtype):

@@ -8,6 +8,7 @@ from scipy.special import chdtrc, chdtri
 from haarflow.finite.bounds import members_needed
 from haarflow.finite.counting import first_guess, smallest, steps
 from haarflow.finite.numbers import as_array, as_counts, as_number, as_probability, as_reals, refuse_tiny
+from haarflow.kernels.misread import warn_of_input
 from haarflow.measures import orbit_mse
 from haarflow.measures.arrays import Output, represent
 
@@ -119,6 +120,7 @@ def members_needed_on_orbit(
     >>> members_needed_on_orbit(covariance, 0.1, 0.05, k=10, norm="max")
     1396
     """
+    guessed = k is None and output is None
     own, cross, matrices, k = _orbit(covariance, output, identity, k, group)
     delta = as_reals(delta, "delta", positive=True)[..., None]
     order = own.shape[-1]
@@ -126,6 +128,12 @@ def members_needed_on_orbit(
     refuse_tiny(allowed, "|G|")
     if norm not in _NORMS:
         raise ValueError(f"norm must be one of {_NORMS}, found {norm!r}")
+    if guessed:
+        warn_of_input(
+            "members_needed_on_orbit counts one output where neither k nor output is given, and takes all "
+            f"{order} points of covariance for one orbit: pass k= and group=action.group, or ask "
+            "ensemble.members_needed(x, delta, probability, times), which knows both"
+        )
     if norm == "max":
         variance = orbit_variance(covariance, output, identity=identity, group=group)
         largest = variance if matrices is None else variance.max(axis=-1)

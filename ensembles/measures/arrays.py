@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
 from haarflow.kernels import InputWarning
 from haarflow.kernels.misread import warn_of_input
 
@@ -47,6 +48,7 @@ def stack(outputs: Any, axis: int, name: str = "outputs", layout: str = "|G|, ..
     name, layout : str
         The argument's name and its axes, for errors; those after "..." cannot be the group.
     """
+    refuse_masked(outputs, name)
     raw = np.asarray(outputs)
     if raw.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers, found dtype {raw.dtype}")
@@ -105,7 +107,7 @@ def _identity(output: Output | None, identity: int | None, order: int, group: An
         if not hasattr(group, "identity") or not hasattr(group, "order"):
             raise TypeError(f"group must be a finite group or its action, found {group!r}")
         if group.order != order:
-            raise ValueError(f"group must have an element for each of the {order} outputs, found {group}")
+            raise ValueError(f"group must have the {order} elements of the orbit, found {group}")
         if known is not None and known != group:
             raise ValueError(f"output must represent group {group}, found one of {known}")
         if identity is not None and index(identity) != group.identity:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
 from haarflow.measures.arrays import prepare, stack
 
 __all__ = ["continuous_same_prediction", "orbit_same_prediction", "symmetrised_kl"]
@@ -81,6 +82,7 @@ def continuous_same_prediction(outputs: Any, reference: Any, *, axis: int = 0) -
     array(0.75)
     """
     sampled = stack(outputs, axis, layout="S, ..., k")
+    refuse_masked(reference, "reference")
     base = np.asarray(reference)
     if base.shape != sampled.shape[1:]:
         raise ValueError(

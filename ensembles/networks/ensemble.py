@@ -139,6 +139,13 @@ class FiniteEnsemble:
         self._latest: Run | None = None
         self._kept: dict[tuple[int, int], list[State]] = {}
 
+    def __repr__(self) -> str:
+        """Show network, action and members, and what they were trained to."""
+        s = self._settings
+        layers = " - ".join(type(layer).__name__ for layer in s.arch.layers)
+        told = f"{layers}, width {s.width}, {len(self.members)} members, {s.action.name}, {s.optimizer}, {s.dtype}"
+        return f"FiniteEnsemble({told}; {f'steps {list(self.steps)}' if self.steps else 'not fitted'})"
+
     def fit(
         self,
         x: Any,

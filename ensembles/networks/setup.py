@@ -14,6 +14,7 @@ from haarflow.inputs import as_labels, as_samples, check_room
 from haarflow.kernels import Conv, digest_array
 from haarflow.kernels.backend import cores, on_cpu
 from haarflow.kernels.entry import Key
+from haarflow.kernels.misread import warn_of_channels
 from haarflow.networks.batches import Schedule
 from haarflow.networks.checkpoints import FORMAT
 from haarflow.networks.losses import check_targets
@@ -91,9 +92,11 @@ def prepare(
     """
     action, output, dtype = settings.action, settings.output, settings.dtype
     x = as_samples(x)
-    y = as_labels(y, len(x), None if output is None else output.dim)
+    y = as_labels(y, len(x), None if output is None else output.dim, dtype)
     settings.arch.check(x.shape[1:])
     action.check_shape(x.shape[1:])
+    if action.group.order == 1:
+        warn_of_channels(settings.arch.layers, x.shape[1:])
     order = action.group.order
     most = len(x) * (order if settings.augmentation == "orbit" else 1)
     if settings.batch is not None and settings.batch > most:

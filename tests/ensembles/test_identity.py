@@ -92,7 +92,7 @@ def test_without_a_group_an_order_that_tells_nothing_warns(solid):
 
 def test_a_group_of_another_order_or_another_identity_is_refused():
     f = np.ones((12, 3))
-    with pytest.raises(ValueError, match=r"element for each of the 12 outputs, found O \(order 24\)"):
+    with pytest.raises(ValueError, match=r"must have the 12 elements of the orbit, found O \(order 24\)"):
         measures.orbit_error(f, group=groups.octahedral())
     with pytest.raises(ValueError, match=r"identity must be that of group, 3, or None, found 0"):
         measures.orbit_error(f, group=groups.tetrahedral(), identity=0)
