@@ -140,7 +140,7 @@ class DirectSum(Representation):
         return sum(part.dim for part in self.summands)
 
     @cached_property
-    def matrices(self) -> np.ndarray:  # type: ignore[override]
+    def matrices(self) -> np.ndarray:
         """Block-diagonal matrices: array [|G|, d, d]."""
         if self.is_trivial:
             return _repeated(np.eye(self.dim)[None], self.group.order)
