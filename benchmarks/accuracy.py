@@ -76,7 +76,7 @@ def orbit_error(ensemble, action, output, x):
     orbit = action.orbit(x)
     mean = ensemble.predict(orbit.reshape(-1, *x.shape[1:]), TIMES[1:]).mean
     by_element = mean.reshape(len(TIMES) - 1, *orbit.shape[:2], -1).transpose(1, 0, 2, 3)
-    return float(hf.measures.orbit_error(by_element, output).max())
+    return float(hf.measures.orbit_error(by_element, output, group=action).max())
 
 
 def equivariant(results):

@@ -7,6 +7,7 @@ from haarflow.datasets import one_hot
 from haarflow.deep import DeepEnsemble
 from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed, members_needed_on_orbit
 from haarflow.fitting import SolverWarning
+from haarflow.kernels import InputWarning
 from haarflow.kernels.distributed import ClusterWarning
 from haarflow.law import ConvergenceWarning, Law, ResolutionWarning
 from haarflow.networks import DivergenceError, FiniteEnsemble, StabilityWarning
@@ -21,6 +22,7 @@ __all__ = [
     "DeepEnsemble",
     "DivergenceError",
     "FiniteEnsemble",
+    "InputWarning",
     "Law",
     "ReductionWarning",
     "ResolutionWarning",

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
+
 __all__ = ["Dataset", "cross_product", "digits", "fashion_mnist", "ising", "off_manifold", "one_hot"]
 
 _DEBIAN_FOLDER = "/usr/share/datasets/fashion-mnist"
@@ -85,9 +87,11 @@ def one_hot(labels: Any, k: int, centred: bool = False) -> np.ndarray:
            [ 0.5, -0.5]])
     """
     classes = _whole(k, "k", 1)
+    refuse_masked(labels, "labels")
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, found dtype {array.dtype}")
+        number = ": classes, labels = np.unique(labels, return_inverse=True) numbers them"
+        raise TypeError(f"labels must be integers, found dtype {array.dtype}{number if array.ndim == 1 else ''}")
     if array.ndim != 1:
         raise ValueError(f"labels must be [n], found shape {array.shape}")
     outside = (array < 0) | (array >= classes)

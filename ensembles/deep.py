@@ -2,37 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from haarflow import solvers
-from haarflow.cuts import share_left_out
-from haarflow.factorising import square_root
+from haarflow.checks import as_means, check_choice, check_clock, check_sees, shown, unknown
 from haarflow.fitted import Fitted, check_call
 from haarflow.fitting import Clock, fit_problem, with_covariance
+from haarflow.given import refuse_traced
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
-from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, as_samples, check_room
-from haarflow.jacobian import elements_at_once, mean_jacobian
+from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_output, check_room, seen_by
+from haarflow.jacobian import differentiate
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
-from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.own import OwnKernel
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
-from haarflow.learning import learn
+from haarflow.orbit_members import members_on_orbits
 from haarflow.passing import Guard, as_report
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
 from haarflow.stable_rate import in_learning_rates
-from haarflow.training import KRYLOV_TOLERANCE, Means
 
 __all__ = ["DeepEnsemble"]
 
-_LOSSES = ("mean", "sum")
-_SOLVERS = ("auto", "dense", "krylov")
 _NO_COVARIANCE = 'solver must be "dense" for covariances and members, found {}, which learns the labels alone'
-# Kernels hold squares of the samples and products of such squares.
-_LARGEST = {"float64": 1e70, "float32": 1e8}
+_NO_STEPS = "nothing is trained in steps; predict(x_test, times) has the training times"
 
 
 class DeepEnsemble:
@@ -116,37 +112,23 @@ class DeepEnsemble:
         self._kernel = as_kernel(arch, dtype)
         self._action = no_action() if action is None else action
         self._output = as_output(self._action, output)
-        if loss not in _LOSSES:
-            raise ValueError(f"loss must be one of {_LOSSES}, found {loss!r}")
-        if not isinstance(solver, solvers.Krylov) and solver not in _SOLVERS:
-            raise ValueError(f"solver must be one of {_SOLVERS} or solvers.Krylov(...), found {solver!r}")
+        check_choice(loss, "loss", ("mean", "sum"))
         learning_rate = as_number(learning_rate, "learning_rate", positive=True)
         self._clock = Clock(loss == "mean", learning_rate, as_number(ridge, "ridge"))
         self._filter = solvers.make_filter(flow)
-        if reduction not in CHOICES:
-            raise ValueError(f"reduction must be one of {CHOICES}, found {reduction!r}")
+        check_choice(reduction, "reduction", CHOICES)
         self._reduction = reduction
-        if isinstance(self._action, HaarAction) and (loss == "sum" or ridge > 0):
-            raise ValueError(
-                f'loss must be "mean" and ridge 0 under {self._action.group.name}, found loss={loss!r}, '
-                f"ridge={ridge}: both would depend on the number of group elements, which is arbitrary here"
-            )
-        if store is not None and not isinstance(store, (str, Path, Store)):
-            raise TypeError(f"store must be a path or a Store, found {store!r}")
-        store = Store(store) if isinstance(store, (str, Path)) else store
-        if executor is not None:
-            check_executor(executor)
-            check_workers(executor)
-            if store is None:
-                raise ValueError("store must be a folder that all workers of the executor see, found None")
-        if solver == "krylov":
-            solver = solvers.Krylov(tolerance=KRYLOV_TOLERANCE[self._kernel.dtype])
-        self._means = Means(solver, store, executor)
+        check_clock(self._action, loss, ridge)
+        self._means = as_means(solver, store, executor, self._kernel.dtype)
         self._progress = as_report(progress)
         self._fitted: Fitted | None = None
         self._guard = Guard()
 
-    def fit(self, x: Any, y: Any, covariance: bool = False) -> Self:
+    def __repr__(self) -> str:
+        """Show network, action and solver, and what it was fitted to."""
+        return shown(self._kernel, self._action, self._output, self._fitted)
+
+    def fit(self, x: Any, y: Any, covariance: bool = False, **others: Any) -> Self:
         """Assemble and factorise the Gram blocks of the augmented training set.
 
         Parameters
@@ -158,6 +140,8 @@ class DeepEnsemble:
         covariance : bool
             Assemble at once what covariances and members need, all irreps of both kernels, in the mean's pass
             over the kernel. Otherwise the first use of them makes a second pass.
+        **others
+            None: whatever is given raises a TypeError that says what to do instead.
 
         Returns
         -------
@@ -176,13 +160,12 @@ class DeepEnsemble:
         store that has them, none of it. With covariance: for each irrep of the group, and 24 (n d)^2 bytes:
         eigenvectors and the NNGP's block are kept, the NTK's block besides while it is factorised.
         """
-        x = as_samples(x, largest=_LARGEST[self._kernel.dtype])
-        y = as_labels(y, len(x), None if self._output is None else self._output.dim)
-        if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
-            arch.check(x.shape[1:])
-        if isinstance(self._kernel, AnalyticKernel):
-            self._kernel.check_scale(x)
-        self._action.check_shape(x.shape[1:])
+        unknown(others, "fit", "x, y and covariance", _NO_STEPS)
+        x = seen_by(self._kernel, x)
+        y = as_labels(y, len(x), None if self._output is None else self._output.dim, self._kernel.dtype)
+        check_sees(self._kernel, self._action, x.shape[1:])
+        if isinstance(self._kernel, OwnKernel):
+            self._kernel.check(x)
         with progress_bar(self._progress) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
                 raise ValueError(_NO_COVARIANCE.format(self._means.solver))
@@ -292,6 +275,7 @@ class DeepEnsemble:
         Source: Lee et al. 2019, section 2; docs/law.md, members.
         """
         members, seed = as_integer(members, "members", 1), as_integer(seed, "seed", 0)
+        refuse_traced("sample", x_test, times)
         points = len(np.atleast_1d(x_test))
         fitted = self._trained("sample")
         shape = (np.size(times), members, points, fitted.problem.y.shape[1])
@@ -300,21 +284,59 @@ class DeepEnsemble:
         warn_of_cuts(law.times, law.cut, law.cut_share, self._kernel.dtype, True)
         warn_of_truncation(law)
         assert drawn is not None
-        eps = float(np.finfo(self._kernel.dtype).eps)
-        if coupled:
-            roots = square_root(drawn.covariance, drawn.scale, eps, self._progress)
-        else:
-            roots = np.stack([square_root(each, drawn.scale, eps, self._progress) for each in drawn.covariance])
-        return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
+        return solvers.draw(
+            law.mean, drawn.roots(self._kernel.dtype, self._progress), members, np.random.default_rng(seed)
+        )
+
+    def members_needed(
+        self, x: Any, delta: Any, probability: Any, times: Any, *, norm: Literal["euclidean", "max"] = "euclidean"
+    ) -> np.ndarray:
+        """Count the members whose mean is equivariant up to delta on the orbit of each sample.
+
+        Parameters
+        ----------
+        x : array [n, ...]
+            Samples, one of each orbit.
+        delta : float, or array that broadcasts with [T, n]
+            Allowed max_g |fbar(gx) - rho_Y(g) fbar(x)| > 0 of the members' mean fbar, in the unit of the outputs.
+        probability : float, or array that broadcasts with [T, n]
+            In 0 .. 1, excluded: how likely a larger one may be.
+        times : float or array [T]
+            Training times >= 0 in any order, np.inf included.
+        norm : {"euclidean", "max"}
+            |.| over all outputs: the Euclidean norm, or the largest component.
+
+        Returns
+        -------
+        array [T, n] int64
+            M >= 1 for each time and each sample's orbit alone.
+
+        Raises
+        ------
+        RuntimeError, TypeError, ValueError
+            As `predict` and `members_needed_on_orbit`, and for the average over a compact group.
+
+        Notes
+        -----
+        Cost: that of the full covariance at |G| points for each sample. Source: `finite.members_needed_on_orbit`.
+        """
+        if isinstance(self._action, HaarAction):
+            raise ValueError(f"action must be of a finite group, whose orbits can be listed, found {self._action.name}")
+        fitted = self._trained("members_needed")
+        x, times = check_call(fitted, self._kernel, "members_needed", x, times)
+        k = fitted.problem.y.shape[1]
+
+        def law_at(orbit: np.ndarray) -> Law:
+            return self._evaluate(fitted, "members_needed", orbit, times, "full")[0]
+
+        found, cut, share = members_on_orbits(law_at, self._action, self._output, k, x, times, delta, probability, norm)
+        warn_of_cuts(times, cut, share, self._kernel.dtype, True)
+        return found
 
     def _evaluate(
         self, fitted: Fitted, name: str, x_test: Any, times: Any, covariance: str | None
     ) -> tuple[Law, Drawn | None, Fitted]:
-        x_test, times = check_call(fitted, self._kernel, name, x_test, times, _LARGEST[self._kernel.dtype])
-        if covariance == "joint":
-            check_room("times", (len(times) * len(x_test),) * 2, "[times x test points, times x test points]")
-        elif covariance == "full":
-            check_room("times", (len(times), len(x_test), len(x_test)), "[times, test points, test points]")
+        x_test, times = check_call(fitted, self._kernel, name, x_test, times, covariance)
         with progress_bar(self._progress) as progress:
             if covariance and not fitted.blocks:
                 if fitted.solver == "krylov":
@@ -358,25 +380,13 @@ class DeepEnsemble:
         size of a sample; others, T k backward passes for each pair.
         """
         fitted = self._trained("jacobian")
-        x_test, times = check_call(fitted, self._kernel, "jacobian", x_test, times, _LARGEST[self._kernel.dtype])
+        x_test, times = check_call(fitted, self._kernel, "jacobian", x_test, times)
         if not isinstance(self._kernel, AnalyticKernel):
             raise TypeError(f"jacobian needs a network or kernels.analytic(...), found {self._kernel!r}")
-        shape = (len(times), len(x_test), fitted.problem.y.shape[1], *fitted.sample_shape)
-        check_room("times", shape, "[times, test points, outputs, ...]")
-        # Coefficients that are turned, with what they are made of and made into.
-        n, k = fitted.problem.y.shape
-        turned = (3, elements_at_once(fitted.problem.action), n, len(times), k)
-        check_room("times", turned, "[arrays, elements, samples, times, outputs]")
-        with in_learning_rates(self._clock.learning_rate, fitted, self._filter):
-            with progress_bar(self._progress) as progress:
-                fitted, learnt = learn(fitted, self._filter, times, progress)
-            self._keep(fitted)
-            out = mean_jacobian(self._kernel, fitted, learnt, x_test, times)
-        share = share_left_out(fitted, learnt, self._kernel.dtype)
-        warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), share, self._kernel.dtype)
-        for block, each in zip(fitted.spectra, learnt, strict=True):
-            if isinstance(block, KrylovBlock):
-                warn_of_error(times, each.error, block.how.tolerance, self._kernel.dtype)
+        rates = in_learning_rates(self._clock.learning_rate, fitted, self._filter)
+        with rates, progress_bar(self._progress) as progress:
+            grown, out = differentiate(self._kernel, fitted, self._filter, x_test, times, progress)
+        self._keep(grown)
         return out
 
     def _keep(self, grown: Fitted) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from haarflow import solvers
+from haarflow.given import refuse_traced
 from haarflow.groups import Isotypic
-from haarflow.inputs import as_samples, check_room
-from haarflow.kernels import AnalyticKernel, Irrep, Kernel
+from haarflow.inputs import check_room, seen_by
+from haarflow.kernels import Irrep, Kernel
 from haarflow.krylov_block import KrylovBlock
 from haarflow.reduction import Problem
 
@@ -78,7 +79,7 @@ def _further(
 
 
 def check_call(
-    fitted: Fitted, kernel: Kernel, name: str, x_test: Any, times: Any, largest: float
+    fitted: Fitted, kernel: Kernel, name: str, x_test: Any, times: Any, covariance: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return test points and times, checked, where what is made of them fits the memory.
 
@@ -89,19 +90,22 @@ def check_call(
     kernel : Kernel
         Of the network.
     name : str
-        "predict", "sample" or "jacobian".
+        The method that is called.
     x_test : array [m, ...]
         Test points.
     times : float or array [T]
         Training times.
-    largest : float
-        Magnitude of a test point beyond which kernels overflow.
+    covariance : {None, "diagonal", "full", "joint"}
+        Which is asked for.
     """
-    x_test = as_samples(x_test, "x_test", fitted.sample_shape, largest)
-    if isinstance(kernel, AnalyticKernel):
-        kernel.check_scale(x_test, "x_test")
-    times = solvers.check_times(times)
-    check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
+    refuse_traced(name, x_test, times)
+    x_test, times = seen_by(kernel, x_test, "x_test", fitted.sample_shape), solvers.check_times(times)
+    T, m = len(times), len(x_test)
+    check_room("times", (T, m, fitted.problem.y.shape[1]), "[times, test points, outputs]")
+    if covariance == "joint":
+        check_room("times", (T * m, T * m), "[times x test points, times x test points]")
+    elif covariance == "full":
+        check_room("times", (T, m, m), "[times, test points, test points]")
     if fitted.solver == "krylov":
         turned = name == "jacobian"
         order = sum(

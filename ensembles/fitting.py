@@ -120,8 +120,7 @@ def _fit(
     of = {irrep.digest: spectrum for irrep, spectrum in zip(wanted, trained.spectra, strict=True)}
     spectra = tuple(of[part.irrep.digest] for part in parts)
     labels = tuple(
-        np.einsum("nk,akd->nda", problem.y, part.isometries).reshape(spectrum.rows, -1)
-        for part, spectrum in zip(parts, spectra, strict=True)
+        part.split(problem.y).reshape(spectrum.rows, -1) for part, spectrum in zip(parts, spectra, strict=True)
     )
     rate = clock.learning_rate / (problem.size * problem.y.shape[1] if clock.mean_loss else 1)
     blocks = _law_blocks(problem.order, wanted, trained) if covariance else ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.given import as_array, as_real
 from haarflow.groups import (
     Action,
     FiniteGroup,
@@ -16,11 +17,18 @@ from haarflow.groups import (
     Representation,
     harmonic,
 )
-from haarflow.kernels import Kernel, Sequential, analytic
+from haarflow.kernels import AnalyticKernel, Kernel, Sequential, analytic
 from haarflow.kernels.backend import check_dtype
+from haarflow.kernels.misread import warn_of_integers
+from haarflow.kernels.own import as_own
 from haarflow.solvers.lapack import machine_memory
 
-__all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples", "check_room"]
+__all__ = ["as_integer", "as_kernel", "as_labels", "as_number", "as_output", "as_samples", "check_room", "seen_by"]
+
+# Sums and differences of so many times less than the largest number are representable.
+# Kernels hold squares of the samples and products of such squares.
+_LARGEST = {"float64": 1e70, "float32": 1e8}
+_LARGEST_LABEL = {"float64": 1e300, "float32": 1e38}
 
 
 def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None, largest: float = np.inf) -> np.ndarray:
@@ -41,20 +49,45 @@ def as_samples(x: Any, name: str = "x", like: tuple[int, ...] | None = None, lar
     ------
     ValueError, TypeError
         For no samples, complex or non-numeric values, NaN or inf, values too large, or another sample shape.
+
+    Warns
+    -----
+    InputWarning
+        For integers that look like unscaled pixels.
     """
-    array = _as_real(x, name)
+    raw = as_array(x, name)
+    array = as_real(raw, name)
+    one = f": one sample is {name}[None]" if like is not None and array.shape == like else ""
     if array.ndim < 2:
-        raise ValueError(f"{name} must be [n, d] or [n, spatial axes, channels], found shape {array.shape}")
+        raise ValueError(f"{name} must be [n, d] or [n, spatial axes, channels], found shape {array.shape}{one}")
     if array.size == 0:
         raise ValueError(f"{name} must hold at least one sample, found shape {array.shape}")
     if like is not None and array.shape[1:] != like:
-        raise ValueError(f"{name} must hold samples of the training shape {like}, found {array.shape[1:]}")
+        found = f"shape {array.shape}{one}" if one else f"{array.shape[1:]}"
+        raise ValueError(f"{name} must hold samples of the training shape {like}, found {found}")
     if np.abs(array).max() > largest:
         raise ValueError(
             f"{name} must stay below {largest:.0e} in magnitude, or its kernel overflows, found "
             f"{np.abs(array).max():.1e}: rescale it, or use float64"
         )
+    warn_of_integers(raw, name)
     return array
+
+
+def seen_by(kernel: Kernel, x: Any, name: str = "x", like: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return samples as `as_samples` does, of sizes whose kernels the dtype holds.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Which is asked for.
+    x, name, like
+        As in `as_samples`.
+    """
+    x = as_samples(x, name, like, _LARGEST[kernel.dtype])
+    if isinstance(kernel, AnalyticKernel):
+        kernel.check_scale(x, name)
+    return x
 
 
 def as_number(value: Any, name: str, positive: bool = False) -> float:
@@ -132,7 +165,7 @@ def check_room(name: str, shape: Sequence[int], axes: str) -> None:
         )
 
 
-def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:
+def as_labels(y: Any, n: int, width: int | None, dtype: str = "float64") -> np.ndarray:
     """Return labels as a new float64 array [n, k].
 
     Parameters
@@ -143,19 +176,27 @@ def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:
         Number of samples.
     width : int or None
         k as the output representation asks for it; None: any.
+    dtype : {"float64", "float32"}
+        Which is to hold them.
 
     Raises
     ------
     ValueError, TypeError
-        For integer class labels, another length or width, complex or non-numeric values, NaN or inf.
+        For integer class labels, another length or width, complex or non-numeric values, NaN or inf, or numbers that
+        the dtype does not hold.
     """
-    raw = np.asarray(y)
+    raw = as_array(y, "y")
+    if raw.dtype.kind in "US" or (raw.dtype.kind == "O" and raw.size and isinstance(raw.flat[0], (str, bytes))):
+        raise TypeError(
+            f"y must be targets [n, k], found strings such as {str(raw.flat[0])!r}: number the classes, "
+            "classes, labels = np.unique(y, return_inverse=True), and pass hf.one_hot(labels, len(classes))"
+        )
     if raw.ndim == 1 and raw.dtype.kind in "iub":
         raise ValueError(
             f"y must be targets [n, k], found {raw.dtype} class labels of shape {raw.shape}: "
             "pass hf.one_hot(y, k) for k classes, or y[:, None] to regress on the numbers"
         )
-    array = _as_real(raw, "y")
+    array = as_real(raw, "y")
     if array.ndim != 2:
         raise ValueError(f"y must be targets [n, k], found shape {array.shape}: one output is y[:, None]")
     if len(array) != n:
@@ -166,22 +207,10 @@ def as_labels(y: Any, n: int, width: int | None) -> np.ndarray:
         raise ValueError(
             f"y must have {width} columns, the dimension of the output representation, found {array.shape[1]}"
         )
-    return array
-
-
-def _as_real(values: Any, name: str) -> np.ndarray:
-    try:
-        raw = np.asarray(values)
-    except ValueError as error:  # ragged lists
-        raise ValueError(f"{name} must be an array: {error}") from error
-    if raw.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be real numbers, found dtype {raw.dtype}")
-    array = raw.astype(np.float64)
-    bad = ~np.isfinite(array)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
+    if np.abs(array).max() > _LARGEST_LABEL[dtype]:
         raise ValueError(
-            f"{name} must be finite: found {int(bad.sum())} NaN or inf entries, the first at index {first}"
+            f"y must stay below {_LARGEST_LABEL[dtype]:.0e} in magnitude, which {dtype} holds, found "
+            f"{np.abs(array).max():.1e}: rescale it{', or use float64' if dtype == 'float32' else ''}"
         )
     return array
 
@@ -205,11 +234,14 @@ def as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:
         return analytic(arch, "float64" if dtype is None else dtype)
     if not (callable(arch) and hasattr(arch, "content_key") and hasattr(arch, "dtype")):
         raise TypeError(
-            f"arch must be kernels.Sequential(...) or a kernel such as kernels.analytic(...), found {arch!r}"
+            "arch must be kernels.Sequential(...) or a kernel: kernels.analytic(...), for a function of two batches "
+            'kernels.from_function(f, key="..."), for the third of stax.serial(...) '
+            f'kernels.from_neural_tangents(kernel_fn, key="..."), found {arch!r}'
         )
-    if dtype is not None and arch.dtype != check_dtype(dtype):
-        raise ValueError(f"dtype must be the kernel's own, {arch.dtype!r}, found {dtype!r}")
-    return arch
+    kernel = as_own(arch)
+    if dtype is not None and kernel.dtype != check_dtype(dtype):
+        raise ValueError(f"dtype must be the kernel's own, {kernel.dtype!r}, found {dtype!r}")
+    return kernel
 
 
 def as_output(

@@ -4,14 +4,46 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from haarflow import solvers
+from haarflow.cuts import share_left_out
 from haarflow.fitted import Fitted
 from haarflow.groups import Action, HaarAction
 from haarflow.groups.alignment import align, aligned_rule
+from haarflow.inputs import check_room
 from haarflow.kernels import AnalyticKernel
 from haarflow.kernels.gradients import ntk_gradient
-from haarflow.learning import Learnt
+from haarflow.kernels.orbit_tiles import Progress
+from haarflow.krylov_block import KrylovBlock
+from haarflow.law import warn_of_cuts, warn_of_error
+from haarflow.learning import Learnt, learn
 
-__all__ = ["elements_at_once", "mean_jacobian"]
+__all__ = ["differentiate", "mean_jacobian"]
+
+
+def differentiate(
+    kernel: AnalyticKernel,
+    fitted: Fitted,
+    filter: solvers.Filter,
+    x_test: np.ndarray,
+    times: np.ndarray,
+    progress: Progress | None,
+) -> tuple[Fitted, np.ndarray]:
+    """Return what was fitted, with Krylov spaces as they have grown, and d mu_t / d x: array [T, m, k, ...].
+
+    Parameters
+    ----------
+    kernel, fitted, filter, x_test, times, progress
+        As in `law.evaluate`.
+    """
+    _check_room(fitted, x_test, times)
+    fitted, learnt = learn(fitted, filter, times, progress)
+    out = mean_jacobian(kernel, fitted, learnt, x_test, times)
+    share = share_left_out(fitted, learnt, kernel.dtype)
+    warn_of_cuts(times, np.sum([each.cut for each in learnt], axis=0), share, kernel.dtype, stacklevel=4)
+    for block, each in zip(fitted.spectra, learnt, strict=True):
+        if isinstance(block, KrylovBlock):
+            warn_of_error(times, each.error, block.how.tolerance, kernel.dtype, stacklevel=4)
+    return fitted, out
 
 
 def mean_jacobian(
@@ -51,7 +83,7 @@ def mean_jacobian(
                 sources = np.einsum("jqab,j...b->jq...a", elements, x).reshape(-1, *x.shape[1:])
                 turned = _turned(fitted, coefficients, elements)
                 turned *= weights[:, None, None]
-                out[i] += ntk_gradient(kernel, x_test[i : i + 1], sources, turned.reshape(-1, columns))[0]
+                out[i] += ntk_gradient(kernel, x_test[i : i + 1], sources, turned.reshape(-1, columns), i)[0]
     else:
         for g in range(action.group.order):
             elements = np.full((len(x), 1), g)
@@ -60,7 +92,16 @@ def mean_jacobian(
     return np.moveaxis(out.reshape(len(x_test), len(times), k, *x.shape[1:]), 1, 0)
 
 
-def elements_at_once(action: Action | HaarAction) -> int:
+def _check_room(fitted: Fitted, x_test: np.ndarray, times: np.ndarray) -> None:
+    """Refuse derivatives, and what they are made of, that do not fit the memory."""
+    n, k = fitted.problem.y.shape
+    check_room("times", (len(times), len(x_test), k, *fitted.sample_shape), "[times, test points, outputs, ...]")
+    # Coefficients that are turned, with what they are made of and made into.
+    turned = (3, _elements_at_once(fitted.problem.action), n, len(times), k)
+    check_room("times", turned, "[arrays, elements, samples, times, outputs]")
+
+
+def _elements_at_once(action: Action | HaarAction) -> int:
     """Return how many elements coefficients are turned by at once: one of a finite group, or all nodes."""
     if isinstance(action, Action):
         return 1

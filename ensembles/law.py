@@ -9,6 +9,7 @@ import numpy as np
 
 from haarflow import solvers
 from haarflow.cuts import share_left_out
+from haarflow.factorising import square_root
 from haarflow.fitted import Fitted
 from haarflow.groups import HaarAction, Harmonic
 from haarflow.kernels import Irrep, Kernel, OrbitRows, kernel_diagonal, orbit_rows
@@ -40,7 +41,7 @@ class ConvergenceWarning(UserWarning):
     """A Krylov space reached its largest dimension, or rounding, before its tolerance."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Law:
     """The Gaussian law of an infinitely wide member at each time; outputs are independent, with one covariance.
 
@@ -84,6 +85,14 @@ class Law:
     error: np.ndarray | None = None
     cut_share: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        """Show times and shapes in place of the arrays."""
+        arrays = {name: getattr(self, name) for name in ("mean", "variance", "covariance")}
+        shapes = [f"{name} {list(array.shape)}" for name, array in arrays.items() if array is not None]
+        times = ", ".join(f"{t:.4g}" for t in self.times[:5]) + (", ..." if len(self.times) > 5 else "")
+        cut = f"cut up to {self.cut.max()}" if self.cut.any() else "nothing cut"
+        return f"Law(times [{times}], {', '.join(shapes)}, {self.unresolved} unresolved, {cut})"
+
 
 class Evaluated(NamedTuple):
     """The law, what members are drawn from where it was asked for, and the blocks with their Krylov spaces grown."""
@@ -98,6 +107,13 @@ class Drawn(NamedTuple):
 
     covariance: np.ndarray
     scale: float
+
+    def roots(self, dtype: str, report: Progress | bool | None) -> np.ndarray:
+        """Return symmetric roots of the covariance, which is known to the rounding of a dtype."""
+        eps = float(np.finfo(dtype).eps)
+        if self.covariance.ndim == 2:
+            return square_root(self.covariance, self.scale, eps, report)
+        return np.stack([square_root(each, self.scale, eps, report) for each in self.covariance])
 
 
 def evaluate(
@@ -290,7 +306,7 @@ def _add_mean(
     for part, block, each in zip(fitted.parts, fitted.spectra, learnt, strict=True):
         values = each.predict(by_irrep[part.irrep.digest].reshape(-1, block.rows))
         values = values.reshape(len(mean), -1, part.irrep.dim, values.shape[2])
-        mean[:, at.rows] += np.einsum("tmda,akd->tmk", values, part.isometries, optimize=True)
+        mean[:, at.rows] += part.join(values)
 
 
 def _joined(parts: Sequence[solvers.Projected]) -> solvers.Projected:

@@ -155,7 +155,7 @@ def pose(
             stacklevel=3,
         )
     listed = action.orbit(x).reshape(-1, *x.shape[1:])
-    labels = np.einsum("gab,nb->gna", output.matrices, y).reshape(-1, y.shape[1])
+    labels = output.transform(y).reshape(-1, y.shape[1])
     alone = no_action()
     return Problem(listed, labels, alone, trivial(alone.group, y.shape[1]), "explicit")
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation
-from haarflow.measures.arrays import norm, ratio
+from haarflow.groups.given import refuse_masked
+from haarflow.measures.arrays import norm, ratio, shrunk
 
 __all__ = ["assert_equivariant"]
 
@@ -75,21 +76,25 @@ def assert_equivariant(
     x = _samples(x)
     width = None if output is None else output.dim
     base = _evaluate(f, x.copy(), "x", width)
-    size = norm(base.reshape(len(x), -1))
-    allowed = atol + rtol * size
-    # [element, sample]: how far, and whether too far.
-    deviations = np.empty((len(chosen), len(x)))
+    failed = np.empty((len(chosen), len(x)), bool)
     worst, row, sample = 0.0, 0, 0
-    shown = base[0], base[0]
+    shown, relative, absolute, size = (base[0], base[0]), 0.0, 0.0, 0.0
     for i, g in enumerate(chosen):
         moved = _evaluate(f, action(g, x), f"action({g}, x)", width, base.shape)
-        wanted = base if rho is None else base @ rho[i].T
-        deviations[i] = norm((moved - wanted).reshape(len(x), -1))
-        excess = ratio(deviations[i], allowed) * (deviations[i] > allowed)
+        # In a unit of each sample's own, in which neither norms nor differences overflow.
+        both, unit = shrunk(np.stack([base, moved]).reshape(2, len(x), -1))
+        fx, fgx = both.reshape(2, *base.shape)
+        wanted = fx if rho is None else fx @ rho[i].T
+        off, sizes = norm((fgx - wanted).reshape(len(x), -1)), norm(both[0])
+        allowed = atol * unit + rtol * sizes
+        failed[i] = off > allowed
+        excess = ratio(off, allowed) * failed[i]
         if excess.max() > worst:
             worst, row, sample = float(excess.max()), i, int(excess.argmax())
-            shown = moved[sample], wanted[sample]
-    failed = deviations > allowed
+            relative = float(ratio(off[sample], sizes[sample]))
+            with np.errstate(over="ignore"):
+                shown = moved[sample], wanted[sample] / unit[sample]
+                absolute, size = float(off[sample] / unit[sample]), float(sizes[sample] / unit[sample])
     if not failed.any():
         return
     finite = isinstance(action, Action)
@@ -102,8 +107,8 @@ def assert_equivariant(
     raise AssertionError(
         f"f is not {words[0]} under {action.name}, {action.group}\n"
         f"Worst: {worst_name}, sample {sample}\n"
-        f"|f(gx) - {words[1]}| / |f(x)| = {ratio(deviations[row, sample], size[sample]):.3g}, "
-        f"absolute {deviations[row, sample]:.3g}, |f(x)| = {size[sample]:.3g}; rtol = {rtol:.3g}, atol = {atol:.3g}\n"
+        f"|f(gx) - {words[1]}| / |f(x)| = {relative:.3g}, "
+        f"absolute {absolute:.3g}, |f(x)| = {size:.3g}; rtol = {rtol:.3g}, atol = {atol:.3g}\n"
         f"Failed: {int(failed.sum())} of {failed.size} pairs of element and sample; "
         f"elements {_listed([names[i] for i in np.flatnonzero(failed.any(axis=1))])}\n"
         f" f(gx): {_brief(shown[0])}\n"
@@ -151,6 +156,7 @@ def _tolerance(value: float, name: str) -> float:
 
 
 def _samples(x: Any) -> np.ndarray:
+    refuse_masked(x, "x")
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"x must be real numbers, found dtype {array.dtype}")
@@ -165,7 +171,8 @@ def _samples(x: Any) -> np.ndarray:
 def _evaluate(
     f: Callable[[np.ndarray], Any], x: np.ndarray, name: str, width: int | None, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
-    found = np.asarray(f(x))
+    refuse_masked(found := f(x), f"f({name})")
+    found = np.asarray(found)
     if found.dtype.kind not in "biuf":
         raise TypeError(f"f({name}) must be real numbers, found dtype {found.dtype}")
     if found.ndim == 0 or len(found) != len(x) or found.size == 0:

@@ -12,6 +12,7 @@ from haarflow.groups.behaviour import behaviour
 from haarflow.groups.catalogue import cyclic
 from haarflow.groups.content import content_digest
 from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.given import refuse_masked
 
 __all__ = ["Action", "ActionReport", "check_action", "no_action"]
 
@@ -175,6 +176,7 @@ class Action(ABC):
 
 
 def _floating(x: Any, name: str = "x") -> np.ndarray:
+    refuse_masked(x, name)
     x = np.asarray(x)
     if x.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, found dtype {x.dtype}")

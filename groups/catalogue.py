@@ -96,17 +96,17 @@ def _polyhedral(letter: str, name: str) -> FiniteGroup:
 
 
 def tetrahedral() -> FiniteGroup:
-    """Return the 12 rotations of the tetrahedron, with `.matrices` [12, 3, 3]."""
+    """Return the 12 rotations of the tetrahedron, with `.matrices` [12, 3, 3]; `.identity` is element 3, not 0."""
     return _polyhedral("T", "T")
 
 
 def octahedral() -> FiniteGroup:
-    """Return the 24 rotations of the cube, with `.matrices` [24, 3, 3]."""
+    """Return the 24 rotations of the cube, with `.matrices` [24, 3, 3]; `.identity` is element 3, not 0."""
     return _polyhedral("O", "O")
 
 
 def icosahedral() -> FiniteGroup:
-    """Return the 60 rotations of the icosahedron, with `.matrices` [60, 3, 3]."""
+    """Return the 60 rotations of the icosahedron, with `.matrices` [60, 3, 3]; `.identity` is element 3, not 0."""
     return _polyhedral("I", "I")
 
 

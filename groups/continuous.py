@@ -7,8 +7,8 @@ from math import comb, copysign, sqrt
 
 import numpy as np
 
+from haarflow.groups.decomposition import Isotypic
 from haarflow.groups.haar import HaarQuadrature, as_count
-from haarflow.groups.representations import Isotypic
 from haarflow.groups.rotations import euler_angles, plane_rotations
 
 __all__ = ["Harmonic", "HarmonicSum", "harmonic", "harmonics", "pseudovector", "vector"]

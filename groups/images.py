@@ -53,8 +53,10 @@ def image_rotations(k: int) -> Action:
     ValueError
         For another k: `interpolated_rotations(k)` turns by other angles, inexactly.
     """
-    if k not in (1, 2, 4):
-        raise ValueError(f"k must be 1, 2 or 4 for exact rotations, found {k}: see interpolated_rotations({k})")
+    if isinstance(k, (str, bytes)) or np.ndim(k) != 0 or k not in (1, 2, 4):
+        whole = isinstance(k, (int, np.integer)) and k > 0
+        other = f": see interpolated_rotations({k})" if whole else f" of type {type(k).__name__}"
+        raise ValueError(f"k must be the integer 1, 2 or 4 for exact rotations, found {k!r}{other}")
     return _ImageTurns(cyclic(k), f"image_rotations({k})", step=4 // k)
 
 
@@ -68,7 +70,8 @@ class _ImageShifts(Action):
     shape: tuple[int, int] = (1, 1)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        check_images(shape, self.name, square=False)
+        if shape[:2] != self.shape or len(shape) != 3:  # whoever names both sides means no channels by them
+            check_images(shape, self.name, square=False)
         if any(side % steps for side, steps in zip(shape, self.shape, strict=False)):
             raise ValueError(
                 f"{self.name} needs images whose sides are multiples of {self.shape}, found samples of shape {shape}"

@@ -1,18 +1,18 @@
-"""Real orthogonal representations, all real irreps of a finite group, and decomposition into them."""
+"""Real orthogonal representations of a finite group, and sums of them."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from haarflow.groups.finite import FiniteGroup
 
-__all__ = ["Isotypic", "Representation", "decompose", "direct_sum", "irreps", "regular", "trivial"]
+__all__ = ["DirectSum", "Representation", "check_matrices", "direct_sum", "regular", "trivial"]
 
 _TOLERANCE = 1e-8
-_TYPES = {1: "real", 2: "complex", 4: "quaternionic"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +58,123 @@ class Representation:
         return round(float(np.mean(self.character**2)))
 
     @cached_property
+    def is_trivial(self) -> bool:
+        """Whether every element acts as the identity."""
+        # One of matrices that are all the same, as `trivial` has them, tells for all.
+        some = self.matrices[:1] if _is_repeated(self.matrices) else self.matrices
+        return all(np.array_equal(matrix, np.eye(self.dim)) for matrix in some)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of table and matrices, to 9 decimals: equal for equal representations."""
+        content = hashlib.sha256(self.group.digest.encode())
+        repeated = self._bytes(0) if self.is_trivial else None
+        for g in range(self.group.order):  # one at a time: all of them may be many times what they are made of
+            content.update(self._bytes(g) if repeated is None else repeated)
+        return content.hexdigest()
+
+    def _bytes(self, g: int) -> bytes:
         # Rounded, since irreps' last bits depend on the processor; blocks that differ by as little are the same.
-        content = self.group.digest.encode() + (np.round(self.matrices, 9) + 0.0).tobytes()
-        return hashlib.sha256(content).hexdigest()
+        return (np.round(self._matrix(g), 9) + 0.0).tobytes()
+
+    def _matrix(self, g: int) -> np.ndarray:
+        return self.matrices[g]
+
+    def transform(self, vectors: np.ndarray) -> np.ndarray:
+        """Return rho(g) v for all elements and vectors v [n, d]: array [|G|, n, d]."""
+        if self.is_trivial:
+            return np.broadcast_to(vectors, (self.group.order, *vectors.shape))
+        return np.einsum("gab,nb->gna", self.matrices, vectors)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a pickle keeps: one of matrices that are all the same."""
+        repeated = "matrices" in vars(self) and _is_repeated(self.matrices)
+        return {**vars(self), **({"matrices": self.matrices[:1].copy()} if repeated else {})}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a pickle kept."""
+        vars(self).update(state)
+        if "matrices" in state:
+            vars(self)["matrices"] = _repeated(state["matrices"], state["group"].order)
+
+
+def _is_repeated(matrices: np.ndarray) -> bool:
+    """Whether matrices [|G|, d, d] are one matrix in memory."""
+    return matrices.ndim == 3 and matrices.strides[0] == 0 and len(matrices) > 1
+
+
+def _repeated(matrices: np.ndarray, order: int) -> np.ndarray:
+    """Return [order, d, d], read-only: as they are, or one matrix [1, d, d] for all."""
+    if len(matrices) == order:
+        matrices.setflags(write=False)
+        return matrices
+    return np.broadcast_to(matrices, (order, *matrices.shape[1:]))
+
+
+def _known(group: FiniteGroup, matrices: np.ndarray, name: str) -> Representation:
+    """Return a representation that is one by its construction, unchecked; of one matrix [1, d, d] for all elements."""
+    made = object.__new__(Representation)
+    made.__setstate__({"group": group, "matrices": matrices, "name": name})
+    return made
+
+
+class DirectSum(Representation):
+    """Representations side by side; matrices are formed when they are asked for.
+
+    Parameters
+    ----------
+    summands : sequence of Representation
+        Of one group, in the order of their blocks.
+    name : str
+        For printing.
+    """
+
+    def __init__(self, summands: Sequence[Representation], name: str) -> None:
+        vars(self).update(group=summands[0].group, name=name, summands=tuple(summands))
+
+    summands: tuple[Representation, ...]
+
+    @property
+    def dim(self) -> int:
+        """Dimension d."""
+        return sum(part.dim for part in self.summands)
+
+    @cached_property
+    def matrices(self) -> np.ndarray:
+        """Block-diagonal matrices: array [|G|, d, d]."""
+        if self.is_trivial:
+            return _repeated(np.eye(self.dim)[None], self.group.order)
+        return _repeated(np.stack([self._matrix(g) for g in range(self.group.order)]), self.group.order)
+
+    @cached_property
+    def character(self) -> np.ndarray:
+        """Traces chi(g): array [|G|]."""
+        return np.sum([part.character for part in self.summands], axis=0)
+
+    @cached_property
+    def is_trivial(self) -> bool:
+        """Whether every element acts as the identity."""
+        return all(part.is_trivial for part in self.summands)
+
+    def _matrix(self, g: int) -> np.ndarray:
+        whole, place = np.zeros((self.dim, self.dim)), 0
+        for part in self.summands:
+            whole[place : place + part.dim, place : place + part.dim] = part._matrix(g)
+            place += part.dim
+        return whole
+
+    def transform(self, vectors: np.ndarray) -> np.ndarray:
+        """Return rho(g) v for all elements and vectors v [n, d]: array [|G|, n, d]."""
+        edges = np.cumsum([part.dim for part in self.summands])[:-1]
+        parts = zip(self.summands, np.split(vectors, edges, axis=1), strict=True)
+        return np.concatenate([part.transform(some) for part, some in parts], axis=2)
 
 
 def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") -> np.ndarray:
     """Return a read-only float64 copy; ValueError where it is no orthogonal representation of the group."""
     if np.asarray(matrices).dtype.kind not in "biuf":
         raise ValueError(f"{name} must be real, found dtype {np.asarray(matrices).dtype}")
-    matrices = np.array(matrices, dtype=np.float64)
+    matrices = np.asarray(matrices, dtype=np.float64)
     if (
         matrices.ndim != 3
         or len(matrices) != group.order
@@ -77,29 +182,34 @@ def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") ->
         or not matrices.size
     ):
         raise ValueError(f"{name} must be [{group.order}, d, d] for {group}, found shape {matrices.shape}")
+    # One matrix that stands for all elements is checked once, and kept once.
+    alone = _is_repeated(matrices)
+    matrices = np.array(matrices[:1] if alone else matrices)
     if not np.isfinite(matrices).all():
         bad = np.argwhere(~np.isfinite(matrices))
         raise ValueError(f"{name} must be finite: found {len(bad)} NaN or inf, the first at {tuple(map(int, bad[0]))}")
-    gram = np.einsum("gia,gib->gab", matrices, matrices)
+    gram = np.swapaxes(matrices, 1, 2) @ matrices
     skew = np.abs(gram - np.eye(matrices.shape[1])).max(axis=(1, 2), initial=0)
     if skew.max() > _TOLERANCE:
         g = int(np.argmax(skew))
         raise ValueError(f"{name}[{g}] must be orthogonal: its columns are off by {skew[g]:.1e}")
     for s in group.generators or (group.identity,):
-        off = np.abs(matrices @ matrices[s] - matrices[group.table[:, s]]).max(axis=(1, 2), initial=0)
+        products = matrices if alone else matrices[group.table[:, s]]
+        off = np.abs(matrices @ matrices[0 if alone else s] - products).max(axis=(1, 2), initial=0)
         if off.max() > _TOLERANCE:
             g = int(np.argmax(off))
             raise ValueError(
                 f"{name} must be a homomorphism: {name}[{g}] {name}[{s}] differs from "
                 f"{name}[{group.table[g, s]}] of the product {g} * {s} by {off[g]:.1e}"
             )
-    matrices.setflags(write=False)
-    return matrices
+    return _repeated(matrices, group.order)
 
 
 def trivial(group: FiniteGroup, k: int = 1) -> Representation:
-    """Return the representation of dimension k in which every element acts as the identity."""
-    return Representation(group, np.broadcast_to(np.eye(k), (group.order, k, k)), f"trivial ({k})")
+    """Return the representation of dimension k in which every element acts as the identity. Memory: 8 k^2 bytes."""
+    if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
+        raise ValueError(f"k must be a positive integer, found {k!r}")
+    return _known(group, np.eye(k)[None], f"trivial ({k})")
 
 
 def regular(group: FiniteGroup) -> Representation:
@@ -108,161 +218,11 @@ def regular(group: FiniteGroup) -> Representation:
     matrices = np.zeros((order, order, order))
     g, h = np.indices((order, order))
     matrices[g, group.table, h] = 1
-    return Representation(group, matrices, "regular")
+    return _known(group, matrices, "regular")
 
 
 def direct_sum(a: Representation, b: Representation) -> Representation:
-    """Return the block-diagonal representation of a and b, of the same group."""
+    """Return the block-diagonal representation of a and b, of the same group; its matrices wait to be asked for."""
     if a.group != b.group:
         raise ValueError(f"direct_sum needs representations of one group, found {a.group} and {b.group}")
-    matrices = np.zeros((a.group.order, a.dim + b.dim, a.dim + b.dim))
-    matrices[:, : a.dim, : a.dim], matrices[:, a.dim :, a.dim :] = a.matrices, b.matrices
-    return Representation(a.group, matrices, f"{a.name} + {b.name}")
-
-
-@lru_cache(maxsize=32)
-def irreps(group: FiniteGroup) -> tuple[Representation, ...]:
-    """Return all real irreps of a finite group, computed from its table.
-
-    Parameters
-    ----------
-    group : FiniteGroup
-        Any finite group.
-
-    Returns
-    -------
-    tuple of Representation
-        Pairwise inequivalent, orthogonal, the trivial one first, then by dimension. Their `commutant_dim` e
-        is 1, 2 or 4 for real, complex and quaternionic type, and sum d^2 / e = |G|.
-
-    Raises
-    ------
-    ArithmeticError
-        Where they cannot be told apart in float64.
-
-    Notes
-    -----
-    Eigenspaces of a random symmetric matrix that commutes with the regular representation are irreducible
-    with probability 1. Cost: |G|^3 and 8 |G|^2 bytes for the eigenproblem.
-    Source: Dixon 1970 for the idea; Serre, Linear Representations of Finite Groups, section 13.2.
-
-    Examples
-    --------
-    >>> from haarflow import groups
-    >>> [(irrep.dim, irrep.commutant_dim) for irrep in groups.irreps(groups.cyclic(4))]
-    [(1, 1), (1, 1), (2, 2)]
-    """
-    for seed in range(5):
-        found = _split_regular(group, np.random.default_rng(seed))
-        if found is not None:
-            return found
-    raise ArithmeticError(f"the irreps of {group} cannot be told apart at working precision")
-
-
-def _split_regular(group: FiniteGroup, rng: np.random.Generator) -> tuple[Representation, ...] | None:
-    order, table, inverse = group.order, group.table, group.inverse
-    weights = rng.standard_normal(order)
-    weights = weights + weights[inverse]
-    # Right translations commute with left ones: C[h, k] = w(h^-1 k), symmetric since w(g) = w(g^-1).
-    left = table[inverse[:, None], np.arange(order)]  # [g, k] = g^-1 k
-    commuting = weights[left]
-    values, vectors = np.linalg.eigh(commuting)
-    steps = np.diff(values) / (values[-1] - values[0] + 1)
-    if ((steps > 1e-10) & (steps < 1e-6)).any():
-        return None  # neither equal nor well apart: eigenvectors would mix
-    gaps = np.flatnonzero(steps >= 1e-6)
-    found: list[Representation] = []
-    squares = 0
-    drawn = rng.standard_normal((order, order))
-    for space in np.split(vectors, gaps + 1, axis=1):
-        # Which basis eigh returns is decided by rounding: take the one nearest to a fixed random draw.
-        turn, _, back = np.linalg.svd(space.T @ drawn[:, : space.shape[1]])
-        space = space @ (turn @ back)
-        # The space V is invariant: sigma(g) = V^T rho(g) V, with (rho(g) V)[gh] = V[h].
-        character = np.einsum("gka,ka->g", space[left], space)
-        e = float(np.mean(character**2))
-        indicator = float(np.mean(character[table[np.arange(order), np.arange(order)]]))
-        if min(abs(e - t) + abs(indicator - i) for t, i in ((1, 1), (2, 0), (4, -2))) > 1e-6:
-            return None  # not irreducible: eigenvalues of two irreps fell together
-        if any(np.abs(character - other.character).max() < 1e-6 for other in found):
-            continue
-        matrices = np.einsum("ka,gkb->gab", space, space[left])
-        matrices = _orthogonalised(matrices)
-        found.append(Representation(group, matrices))
-        squares += found[-1].dim ** 2 // found[-1].commutant_dim
-    if squares != order:
-        return None
-    found.sort(key=lambda irrep: (irrep.dim, tuple(np.round(-irrep.character, 6))))
-    return tuple(
-        Representation(group, irrep.matrices, f"irrep {i} (dim {irrep.dim}, {_TYPES[irrep.commutant_dim]} type)")
-        for i, irrep in enumerate(found)
-    )
-
-
-def _orthogonalised(matrices: np.ndarray) -> np.ndarray:
-    # The nearest orthogonal matrices; exact signs for one-dimensional irreps.
-    if matrices.shape[1] == 1:
-        return np.sign(matrices)
-    left, _, right = np.linalg.svd(matrices)
-    return left @ right
-
-
-@dataclass(frozen=True, eq=False)
-class Isotypic:
-    """All copies of one irrep sigma in a representation rho.
-
-    Attributes
-    ----------
-    irrep : Representation or Harmonic
-        sigma, of dimension d.
-    isometries : array [m, k, d]
-        W_a with rho(g) W_a = W_a sigma(g) and W_a^T W_b = delta_ab 1.
-    """
-
-    irrep: Any
-    isometries: np.ndarray
-
-
-def decompose(representation: Representation) -> list[Isotypic]:
-    """Split a representation into copies of irreps.
-
-    Parameters
-    ----------
-    representation : Representation
-        rho, of dimension k.
-
-    Returns
-    -------
-    list of Isotypic
-        Only irreps that occur; all isometries side by side form an orthogonal [k, k] matrix.
-
-    Raises
-    ------
-    ArithmeticError
-        Where copies and dimensions do not add up to k at working precision.
-
-    Notes
-    -----
-    Random matrices averaged into intertwiners, one copy after the other. Cost: |G| k^2 d for each copy.
-    """
-    group, k = representation.group, representation.dim
-    if np.array_equal(representation.matrices, np.broadcast_to(np.eye(k), representation.matrices.shape)):
-        return [Isotypic(trivial(group), np.eye(k)[:, :, None])]
-    rng = np.random.default_rng(0)
-    parts = []
-    for irrep in irreps(group):
-        overlap = float(np.mean(representation.character * irrep.character))
-        copies: list[np.ndarray] = []
-        for _ in range(round(overlap / irrep.commutant_dim)):
-            draw = rng.standard_normal((k, irrep.dim))
-            for _ in range(2):  # once more against rounding
-                for copy in copies:
-                    draw = draw - copy @ (copy.T @ draw)
-                draw = np.einsum("gij,jb,gab->ia", representation.matrices, draw, irrep.matrices, optimize=True)
-                draw /= np.linalg.norm(draw) / np.sqrt(irrep.dim)
-            copies.append(draw)
-        if copies:
-            parts.append(Isotypic(irrep, np.array(copies)))
-    if sum(part.isometries.shape[0] * part.irrep.dim for part in parts) != k:
-        raise ArithmeticError(f"the irreps in {representation.name or 'the representation'} do not add up to {k}")
-    return parts
+    return DirectSum((a, b), f"{a.name} + {b.name}")

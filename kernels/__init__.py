@@ -1,5 +1,7 @@
 """What is seen: architectures, their NNGP and NTK, the orbit Gram, and the store that keeps it."""
 
+from typing import TYPE_CHECKING, NoReturn
+
 from haarflow.kernels.analytic import KERNEL_VERSION, AnalyticKernel, analytic
 from haarflow.kernels.architecture import (
     AvgPool,
@@ -17,8 +19,10 @@ from haarflow.kernels.architecture import (
 )
 from haarflow.kernels.gram_tiles import kernel_diagonal
 from haarflow.kernels.invariance import InvarianceReport, check_invariance
+from haarflow.kernels.misread import InputWarning
 from haarflow.kernels.orbit_tiles import Irrep, Kernel
 from haarflow.kernels.orbits import OrbitGram, OrbitRows, orbit_gram, orbit_rows
+from haarflow.kernels.own import OwnKernel, from_function
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.store import Store, StoreError, StoreWarning, digest_array
 from haarflow.kernels.tangents import (
@@ -38,6 +42,7 @@ __all__ = [
     "Flatten",
     "Gelu",
     "GlobalAvgPool",
+    "InputWarning",
     "InvarianceReport",
     "Irrep",
     "Kernel",
@@ -45,6 +50,7 @@ __all__ = [
     "LeakyRelu",
     "OrbitGram",
     "OrbitRows",
+    "OwnKernel",
     "Relu",
     "Residual",
     "Sequential",
@@ -56,6 +62,7 @@ __all__ = [
     "analytic",
     "check_invariance",
     "digest_array",
+    "from_function",
     "from_neural_tangents",
     "kernel_diagonal",
     "neural_tangents",
@@ -63,3 +70,12 @@ __all__ = [
     "orbit_rows",
     "to_neural_tangents",
 ]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        """Say how a layer is called here, or what there is in its place."""
+        from haarflow.kernels.elsewhere import told
+
+        raise AttributeError(told(name, __all__), name=name, obj=None)

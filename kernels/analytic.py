@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
 from haarflow.kernels.architecture import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Residual, Sequential
-from haarflow.kernels.backend import check_dtype
+from haarflow.kernels.backend import check_dtype, is_traced
 from haarflow.kernels.duals import DUALS, Distances
 from haarflow.kernels.flat import Vectors, flat_gram, of_distances, prepare_vectors
 from haarflow.kernels.images import Images, image_gram, prepare_images
@@ -210,6 +211,12 @@ class AnalyticKernel:
         return of_distances(self.architecture.layers, Distances(near=near, far=far), q1, q2)
 
     def _samples(self, x: Any, name: str) -> np.ndarray:
+        if is_traced(x):
+            raise TypeError(
+                f"{name} must be NumPy or JAX arrays outside of jax.jit and its kind, found what JAX traces: "
+                "kernels.to_neural_tangents(arch) gives a kernel that JAX can trace"
+            )
+        refuse_masked(x, name)
         x = np.asarray(x)
         if np.iscomplexobj(x):
             raise ValueError(f"{name} must be real, found dtype {x.dtype}")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, ClassVar
 
+from haarflow.kernels.settings import as_number, as_size, set_std
+
 _KINDS = ("linear", "nonlinear", "pool", "collapse", "residual", "norm")
 _PADDINGS = ("CIRCULAR", "SAME")
-# Beyond it squares of variances overflow.
-_LARGEST_STD = 1e75
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,6 @@ class Layer:
         return shape
 
 
-def _positive_std(layer: Layer, W_std: float, b_std: float) -> None:
-    for name, value in (("W_std", W_std), ("b_std", b_std)):
-        number = _number(layer, name, value)
-        if not 0 <= number <= _LARGEST_STD:
-            raise ValueError(f"{type(layer).__name__}: {name} must be finite and >= 0, found {number}")
-        object.__setattr__(layer, name, number)
-
-
-def _number(layer: Layer, name: str, value: Any) -> float:
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
-        raise TypeError(f"{type(layer).__name__}: {name} must be a number, found {value!r}")
-    return float(value)
-
-
-def _size(layer: Layer, value: Any) -> int:
-    number = _number(layer, "size", value)
-    if number < 1 or number != number // 1 or number == float("inf"):
-        raise ValueError(f"{type(layer).__name__}: size must be a positive integer, found {value}")
-    return int(number)
-
-
 @dataclass(frozen=True)
 class Dense(Layer):
     """A fully connected layer z = W_std/sqrt(fan_in) w.x + b_std b in NTK parametrisation.
@@ -81,7 +60,7 @@ class Dense(Layer):
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        _positive_std(self, self.W_std, self.b_std)
+        set_std(self, self.W_std, self.b_std)
 
     def spatial_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Refuse inputs with spatial axes."""
@@ -127,14 +106,14 @@ class Conv(Layer):
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        size = _size(self, self.size)
+        size = as_size(self, self.size)
         if size % 2 == 0:
             raise ValueError(
                 f"Conv: size must be a positive odd integer, found {size}; for others pass the offsets as support="
             )
         if self.padding not in _PADDINGS:
             raise ValueError(f"Conv: padding must be one of {_PADDINGS}, found {self.padding!r}")
-        _positive_std(self, self.W_std, self.b_std)
+        set_std(self, self.W_std, self.b_std)
         radius = size // 2
         square = tuple((dy, dx) for dy in range(-radius, radius + 1) for dx in range(-radius, radius + 1))
         support = square
@@ -178,7 +157,7 @@ class LeakyRelu(Layer):
     kind: ClassVar[str] = "nonlinear"
 
     def __post_init__(self) -> None:
-        slope = _number(self, "slope", self.slope)
+        slope = as_number(self, "slope", self.slope)
         if not abs(slope) < float("inf"):
             raise ValueError(f"LeakyRelu: slope must be finite, found {slope}")
         object.__setattr__(self, "slope", slope)
@@ -243,7 +222,7 @@ class AvgPool(Layer):
     kind: ClassVar[str] = "pool"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _size(self, self.size))
+        object.__setattr__(self, "size", as_size(self, self.size))
 
     def spatial_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Divide both sides by the window's."""

@@ -22,6 +22,7 @@ __all__ = [
     "cores",
     "fence",
     "in_threads",
+    "is_traced",
     "on_cpu",
     "one_thread",
     "precision",
@@ -81,6 +82,12 @@ def check_dtype(dtype: Any) -> np.dtype:
         if dtype is not None and np.dtype(dtype) in (np.dtype("float32"), np.dtype("float64")):
             return np.dtype(dtype)
     raise ValueError(f'dtype must be "float64" or "float32", found {dtype!r}')
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether JAX traces any of the values, or whatever is computed here, as inside of jax.jit."""
+    # Inside of jax.jit, constants are traced too.
+    return any(isinstance(value, jax.core.Tracer) for value in (*values, jnp.zeros(())))
 
 
 def to_numpy(array: Any) -> np.ndarray:

@@ -41,7 +41,9 @@ def _image_gradient(layers: tuple[Layer, ...], x: Array, sources: Array, weights
     return jax.jacrev(sums)(x)
 
 
-def ntk_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def ntk_gradient(
+    kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray, first: int = 0
+) -> np.ndarray:
     """Return the derivative of sum_z Theta(x, z) w_zc with respect to x.
 
     Parameters
@@ -54,6 +56,8 @@ def ntk_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, wei
         The points z.
     weights : array [Z, c]
         Their weights.
+    first : int
+        What errors count samples from.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def ntk_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, wei
         for start in range(0, len(others), step):
             some = slice(start, start + step)
             flat += _flat_gradient(kernel, points, others[some], weights[some])
-        _check(out)
+        _check(out, first)
         return out
     kind = layout(layers, x.ndim - 2)
     positions = int(np.prod(x.shape[1:-1])) ** (2 if kind == "displaced" else 1)
@@ -91,16 +95,16 @@ def ntk_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, wei
             for start in range(0, len(sources), step):
                 some = slice(start, start + step)
                 each += to_numpy(_image_gradient(layers, point, sources[some], weights[some], np.bool_(True)))
-    _check(out)
+    _check(out, first)
     return out
 
 
-def _check(slopes: np.ndarray) -> None:
+def _check(slopes: np.ndarray, first: int) -> None:
     bad = np.flatnonzero(~np.isfinite(slopes).reshape(len(slopes), -1).all(axis=1))
     if len(bad):
         raise ValueError(
-            f"x must be where the kernel has a derivative, found none at sample {bad[0]}: without bias, ReLU networks "
-            "have none at blank patches or at the zero sample"
+            f"x_test must be where the mean has a derivative, found none at sample {first + bad[0]}: without bias, "
+            "ReLU networks have none at blank patches or at the zero sample"
         )
 
 

@@ -8,6 +8,7 @@ from haarflow.groups import Action, HaarAction
 from haarflow.kernels.aligned import BlockTiles
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
+from haarflow.kernels.own import as_own
 from haarflow.kernels.pair import KernelPair
 
 __all__ = ["Corner", "GramProblem", "GramSums", "GramTile", "kernel_diagonal"]
@@ -242,5 +243,6 @@ def kernel_diagonal(kernel: Kernel, x: np.ndarray) -> KernelPair:
     -----
     Cost: 32 kernel entries for each sample, as diagonals of small Gram matrices.
     """
+    kernel = as_own(kernel)
     parts = [kernel(x[i : i + _DIAGONAL]) for i in range(0, len(x), _DIAGONAL)]
     return KernelPair(*(np.concatenate([np.diagonal(part[k]) for part in parts]) for k in range(2)))

@@ -7,6 +7,7 @@ import numpy as np
 from haarflow.groups import Action, check_action
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.orbits import Kernel
+from haarflow.kernels.own import as_own
 
 __all__ = ["InvarianceReport", "check_invariance"]
 
@@ -64,6 +65,7 @@ def check_invariance(kernel: Kernel, action: Action, sample_shape: tuple[int, ..
     """
     if isinstance(kernel, AnalyticKernel):  # its precision is ours to choose
         kernel = AnalyticKernel(kernel.architecture, "float64")
+    kernel = as_own(kernel)
     tolerance = 1e-8 if kernel.dtype == "float64" else 1e-3
     rng = np.random.default_rng(seed)
     x, other = rng.standard_normal((2, 3, *sample_shape))

@@ -8,6 +8,7 @@ import numpy as np
 from haarflow.groups import Action, HaarAction
 from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
 from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
+from haarflow.kernels.own import as_own
 
 __all__ = ["OrbitGram", "OrbitRows", "assemble", "computed_tiles", "orbit_gram", "orbit_rows"]
 
@@ -15,7 +16,7 @@ __all__ = ["OrbitGram", "OrbitRows", "assemble", "computed_tiles", "orbit_gram",
 _ROWS_NUMBERS = 2**25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrbitGram:
     """The augmented Gram matrices in isotypic blocks.
 
@@ -37,7 +38,7 @@ class OrbitGram:
     mean_diagonal: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OrbitRows:
     """Kernels between some test points and the orbits of the training set.
 
@@ -91,7 +92,7 @@ def orbit_gram(
     each block and a few tiles.
     Source: Gerken & Kessel 2024; docs/theory.md.
     """
-    problem = GramProblem(kernel, action, x, tuple(irreps), nngp)
+    problem = GramProblem(as_own(kernel), action, x, tuple(irreps), nngp)
     return assemble(problem, computed_tiles(problem, progress))
 
 
@@ -153,6 +154,7 @@ def orbit_rows(
     -----
     Cost: m n |G| kernel entries; memory a few tiles, and at most 256 MB of rows for each kernel, or one row.
     """
+    kernel = as_own(kernel)
     n, m = len(x), len(x_test)
     numbers = n * sum(irrep.dim**2 for irrep in irreps)
     height = max(1, _ROWS_NUMBERS // numbers)

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
 from haarflow.kernels.architecture import (
     AvgPool,
     Conv,
@@ -241,6 +242,7 @@ class TangentKernel:
         Cost: that of kernel_fn, and one compilation for each pair of shapes.
         """
         with precision(self.dtype):
+            refuse_masked((x1, x2), "x1 and x2")
             x1 = np.asarray(x1, self.dtype)
             pair = self._compiled(x1, None if x2 is None else np.asarray(x2, self.dtype))
             nngp, ntk = to_numpy(pair.nngp), to_numpy(pair.ntk)

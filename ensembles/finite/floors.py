@@ -7,7 +7,7 @@ import numpy as np
 
 from haarflow.finite.numbers import as_array
 from haarflow.measures import pull_back
-from haarflow.measures.arrays import Output
+from haarflow.measures.arrays import Output, represent
 
 __all__ = ["Floor", "orbit_floor"]
 
@@ -36,7 +36,7 @@ class Floor:
         return self.square / self.error if self.error > 0 else float(np.sign(self.square)) * np.inf
 
 
-def orbit_floor(outputs: Any, output: Output | None = None, *, identity: int = 0) -> Floor:
+def orbit_floor(outputs: Any, output: Output | None = None, *, identity: int | None = None, group: Any = None) -> Floor:
     """Estimate the orbit error that a mean of infinitely many members would keep.
 
     Parameters
@@ -45,8 +45,10 @@ def orbit_floor(outputs: Any, output: Output | None = None, *, identity: int = 0
         f(gx) of M independent members on the orbits of m test points.
     output : representation, optional
         rho_Y, orthogonal `.matrices` [|G|, k, k]; None: invariant outputs.
-    identity : int
-        Index of the identity element.
+    identity : int, optional
+        Index of the identity element; None: that of `group` or `output.group`, or 0 where there is none.
+    group : FiniteGroup or Action, optional
+        Whose elements `outputs` are listed by.
 
     Returns
     -------
@@ -73,9 +75,12 @@ def orbit_floor(outputs: Any, output: Output | None = None, *, identity: int = 0
     array = as_array(outputs, "outputs")
     if array.ndim != 4 or array.shape[1] < 3:
         raise ValueError(f"outputs must be [|G|, M, m, k] with M of at least 3, found shape {array.shape}")
-    back = pull_back(array, output)
+    _, start = represent(output, identity, len(array), array.shape[-1], group)
+    # In a unit near the largest output, in which fourth powers neither overflow nor vanish.
+    unit = int(np.frexp(np.abs(array).max())[1])
+    back = pull_back(np.ldexp(array, -unit), output)
     order, members, points, _ = back.shape
-    d = (back - back[identity]).transpose(1, 0, 2, 3).reshape(members, -1)
+    d = (back - back[start]).transpose(1, 0, 2, 3).reshape(members, -1)
     pairs = members * (members - 1)
     products = d @ d.T
     square = (products.sum() - np.trace(products)) / pairs
@@ -83,4 +88,6 @@ def orbit_floor(outputs: Any, output: Output | None = None, *, identity: int = 0
     error = np.sqrt(2 * (spread.sum() - np.trace(spread)) / pairs / pairs)
     scale = np.square(back.mean(axis=1)).sum() / (order * points)
     square, error = square / (order * points), error / (order * points)
-    return Floor(float(square), float(error), float(np.sqrt(max(square, 0.0) / scale)) if scale > 0 else 0.0)
+    relative = float(np.sqrt(max(square, 0.0) / scale)) if scale > 0 else 0.0
+    with np.errstate(over="ignore"):
+        return Floor(float(np.ldexp(square, 2 * unit)), float(np.ldexp(error, 2 * unit)), relative)

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
+
 __all__ = ["as_array", "as_counts", "as_number", "as_probability", "as_reals", "refuse_tiny"]
 
 
@@ -14,6 +16,7 @@ def as_number(counts: Any) -> int | np.ndarray:
 
 def as_array(values: Any, name: str) -> np.ndarray:
     """Return a float64 array; TypeError or ValueError where it is not real or not finite."""
+    refuse_masked(values, name)
     raw = np.asarray(values)
     if raw.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be real numbers, found dtype {raw.dtype}")

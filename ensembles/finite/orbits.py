@@ -8,6 +8,7 @@ from scipy.special import chdtrc, chdtri
 from haarflow.finite.bounds import members_needed
 from haarflow.finite.counting import first_guess, smallest, steps
 from haarflow.finite.numbers import as_array, as_counts, as_number, as_probability, as_reals, refuse_tiny
+from haarflow.kernels.misread import warn_of_input
 from haarflow.measures import orbit_mse
 from haarflow.measures.arrays import Output, represent
 
@@ -16,7 +17,9 @@ __all__ = ["expected_orbit_mse", "members_needed_on_orbit", "orbit_variance"]
 _NORMS = ("euclidean", "max")
 
 
-def orbit_variance(covariance: Any, output: Output | None = None, *, identity: int | None = None) -> np.ndarray:
+def orbit_variance(
+    covariance: Any, output: Output | None = None, *, identity: int | None = None, group: Any = None
+) -> np.ndarray:
     """Give the variances of one member's orbit errors, f(gx) - rho_Y(g) f(x).
 
     Parameters
@@ -27,7 +30,9 @@ def orbit_variance(covariance: Any, output: Output | None = None, *, identity: i
     output : representation, optional
         rho_Y, orthogonal `.matrices` [|G|, k, k]; None: invariant outputs.
     identity : int, optional
-        Index of the identity element; None: `output.group.identity`, or 0 where there is none.
+        Index of the identity element; None: that of `group` or `output.group`, or 0 where there is none.
+    group : FiniteGroup or Action, optional
+        Whose elements the orbit is listed by.
 
     Returns
     -------
@@ -47,7 +52,7 @@ def orbit_variance(covariance: Any, output: Output | None = None, *, identity: i
     >>> orbit_variance([[1.0, 0.25], [0.25, 1.0]])
     array([0. , 1.5])
     """
-    own, cross, matrices, _ = _orbit(covariance, output, identity)
+    own, cross, matrices, _ = _orbit(covariance, output, identity, None, group)
     if matrices is None:
         return np.maximum(own - 2 * cross, 0.0)
     return np.maximum(own[..., None] - 2 * cross[..., None] * np.einsum("gaa->ga", matrices), 0.0)
@@ -62,6 +67,7 @@ def members_needed_on_orbit(
     output: Output | None = None,
     identity: int | None = None,
     norm: Literal["euclidean", "max"] = "euclidean",
+    group: Any = None,
 ) -> int | np.ndarray:
     """Count the members whose mean has an orbit error of at most delta with probability 1 - p.
 
@@ -80,9 +86,11 @@ def members_needed_on_orbit(
     output : representation, optional
         rho_Y, orthogonal `.matrices` [|G|, k, k]; None: invariant outputs.
     identity : int, optional
-        Index of the identity element; None: `output.group.identity`, or 0 where there is none.
+        Index of the identity element; None: that of `group` or `output.group`, or 0 where there is none.
     norm : "euclidean" or "max"
         |.| over the k outputs: the Euclidean norm, as in `measures.orbit_error`, or the largest component.
+    group : FiniteGroup or Action, optional
+        Whose elements the orbit is listed by.
 
     Returns
     -------
@@ -112,15 +120,22 @@ def members_needed_on_orbit(
     >>> members_needed_on_orbit(covariance, 0.1, 0.05, k=10, norm="max")
     1396
     """
-    own, cross, matrices, k = _orbit(covariance, output, identity, k)
+    guessed = k is None and output is None
+    own, cross, matrices, k = _orbit(covariance, output, identity, k, group)
     delta = as_reals(delta, "delta", positive=True)[..., None]
     order = own.shape[-1]
     allowed = as_probability(probability)[..., None] / order
     refuse_tiny(allowed, "|G|")
     if norm not in _NORMS:
         raise ValueError(f"norm must be one of {_NORMS}, found {norm!r}")
+    if guessed:
+        warn_of_input(
+            "members_needed_on_orbit counts one output where neither k nor output is given, and takes all "
+            f"{order} points of covariance for one orbit: pass k= and group=action.group, or ask "
+            "ensemble.members_needed(x, delta, probability, times), which knows both"
+        )
     if norm == "max":
-        variance = orbit_variance(covariance, output, identity=identity)
+        variance = orbit_variance(covariance, output, identity=identity, group=group)
         largest = variance if matrices is None else variance.max(axis=-1)
         return as_number(np.max(members_needed(largest, delta, allowed, k), axis=-1))
     # Cov[f(gx) - rho f(x)] = (Sigma(gx,gx) + Sigma(x,x)) 1 - Sigma(gx,x) (rho + rho^T).
@@ -141,6 +156,7 @@ def expected_orbit_mse(
     output: Output | None = None,
     mean: Any = None,
     identity: int | None = None,
+    group: Any = None,
 ) -> np.ndarray:
     """Give the expectation of `measures.orbit_mse` of a mean of M members, E mean_g |rho_Y(g)^-1 fbar(gx) - fbar(x)|^2.
 
@@ -157,7 +173,9 @@ def expected_orbit_mse(
     mean : array [..., |G|, k], optional
         mu_t on the orbit, whose own orbit error is added; None: the infinite ensemble is equivariant.
     identity : int, optional
-        Index of the identity element; None: `output.group.identity`, or 0 where there is none.
+        Index of the identity element; None: that of `group` or `output.group`, or 0 where there is none.
+    group : FiniteGroup or Action, optional
+        Whose elements the orbit is listed by.
 
     Returns
     -------
@@ -181,7 +199,7 @@ def expected_orbit_mse(
     """
     if mean is not None and k is None and output is None and np.ndim(mean) > 1:
         k = np.shape(mean)[-1]
-    own, cross, matrices, k = _orbit(covariance, output, identity, k)
+    own, cross, matrices, k = _orbit(covariance, output, identity, k, group)
     characters = k if matrices is None else np.einsum("gaa->g", matrices)
     spread = np.maximum(k * own - 2 * cross * characters, 0.0).mean(axis=-1)
     expected = np.asarray(spread / as_counts(members, "members"))
@@ -190,11 +208,11 @@ def expected_orbit_mse(
     shape = np.shape(mean)
     if len(shape) < 2 or shape[-2:] != (own.shape[-1], k):
         raise ValueError(f"mean must be [..., |G|, k] = [..., {own.shape[-1]}, {k}], found shape {shape}")
-    return np.asarray(expected + orbit_mse(mean, output, identity=identity, axis=-2))
+    return np.asarray(expected + orbit_mse(mean, output, identity=identity, axis=-2, group=group))
 
 
 def _orbit(
-    covariance: Any, output: Output | None, identity: int | None, k: int | None = None
+    covariance: Any, output: Output | None, identity: int | None, k: int | None, group: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
     """Give Sigma(gx,gx) + Sigma(x,x) and Sigma(gx,x), both [..., |G|]; rho_Y's matrices; and k."""
     covariance = as_array(covariance, "covariance")
@@ -210,5 +228,5 @@ def _orbit(
             wanted = "a number" if output is None else f"{width}, the dimension of output, or None"
             raise ValueError(f"k must be {wanted}, found {k}")
         width = int(as_counts(k, "k"))
-    matrices, start = represent(output, identity, own.shape[-1], width)
+    matrices, start = represent(output, identity, own.shape[-1], width, group)
     return own + own[..., start, None], covariance[..., :, start], matrices, width

@@ -2,8 +2,9 @@
 
 Most measures take outputs f(gx) stacked over the group, [|G|, ..., k], the layout that a model gives on
 `action.orbit(x)`; the axes between (test points, times, members) are kept. Invariant outputs need no
-representation; equivariant ones pass rho_Y as `output`. Those of learned equivariance take the model itself, as
-any callable: its layers, its forces or its energy.
+representation; equivariant ones pass rho_Y as `output`. Arrays do not know their group: `group=action.group` says
+which element is the identity, f(x), which is not element 0 in every group. Measures of learned equivariance take the
+model itself, as any callable: its layers, its forces or its energy.
 """
 
 from haarflow.measures.averaging import FrameAveraging, frame_averaged, frame_averaging_error

@@ -1,10 +1,31 @@
 """What all measures share: outputs and representations checked at the door, norms that neither vanish nor overflow."""
 
+from operator import index
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Output", "apply", "norm", "orthogonal", "prepare", "ratio", "represent", "stack"]
+from haarflow.groups.given import refuse_masked
+from haarflow.kernels import InputWarning
+from haarflow.kernels.misread import warn_of_input
+
+__all__ = [
+    "InputWarning",
+    "Output",
+    "apply",
+    "norm",
+    "orthogonal",
+    "prepare",
+    "ratio",
+    "represent",
+    "shrunk",
+    "stack",
+]
+
+# Orders of the rotation groups of solids, and of these with the inversion: their element 0 is not the identity.
+_ELSEWHERE = (12, 24, 48, 60, 120)
+# Above the first, sums of a few squares, differences and products may overflow; the second brings all back below it.
+_LARGE, _SHRINK = 2.0**400, 2.0**-700
 
 
 class Output(Protocol):
@@ -27,6 +48,7 @@ def stack(outputs: Any, axis: int, name: str = "outputs", layout: str = "|G|, ..
     name, layout : str
         The argument's name and its axes, for errors; those after "..." cannot be the group.
     """
+    refuse_masked(outputs, name)
     raw = np.asarray(outputs)
     if raw.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers, found dtype {raw.dtype}")
@@ -61,13 +83,11 @@ def orthogonal(
     return matrices
 
 
-def represent(output: Output | None, identity: int | None, order: int, k: int) -> tuple[np.ndarray | None, int]:
+def represent(
+    output: Output | None, identity: int | None, order: int, k: int, group: Any = None
+) -> tuple[np.ndarray | None, int]:
     """Give rho_Y's checked matrices, None for invariant outputs, and the identity's index."""
-    start = identity
-    if start is None:
-        start = int(getattr(getattr(output, "group", None), "identity", 0))
-    if not 0 <= start < order:
-        raise ValueError(f"identity must lie in 0 .. {order - 1}, found {start}")
+    start = _identity(output, identity, order, group)
     if output is None:
         return None, start
     matrices = orthogonal(output.matrices, order, k)
@@ -79,12 +99,47 @@ def represent(output: Output | None, identity: int | None, order: int, k: int) -
     return matrices, start
 
 
+def _identity(output: Output | None, identity: int | None, order: int, group: Any) -> int:
+    """Return which output is f(x): as the group says, or the caller; element 0 where nobody does."""
+    known = getattr(output, "group", None)
+    if group is not None:
+        group = getattr(group, "group", group)  # of an action or a representation
+        if not hasattr(group, "identity") or not hasattr(group, "order"):
+            raise TypeError(f"group must be a finite group or its action, found {group!r}")
+        if group.order != order:
+            raise ValueError(f"group must have the {order} elements of the orbit, found {group}")
+        if known is not None and known != group:
+            raise ValueError(f"output must represent group {group}, found one of {known}")
+        if identity is not None and index(identity) != group.identity:
+            raise ValueError(f"identity must be that of group, {group.identity}, or None, found {identity}")
+        return int(group.identity)
+    if identity is None and known is None and output is None and order in _ELSEWHERE:
+        warn_of_input(
+            f"a measure of {order} elements takes element 0 for the identity, since it knows no group, and in "
+            "groups.tetrahedral(), octahedral() and icosahedral() the identity is element 3: pass group=action.group, "
+            "or identity=0 where element 0 is it"
+        )
+    start = index(getattr(known, "identity", 0) if identity is None else identity)
+    if not 0 <= start < order:
+        raise ValueError(f"identity must lie in 0 .. {order - 1}, found {start}")
+    return start
+
+
 def prepare(
-    outputs: Any, output: Output | None, identity: int | None, axis: int
+    outputs: Any, output: Output | None, identity: int | None, axis: int, group: Any = None
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Give the checked outputs, the group first; rho_Y's matrices; and the identity's index."""
     stacked = stack(outputs, axis)
-    return stacked, *represent(output, identity, len(stacked), stacked.shape[-1])
+    return stacked, *represent(output, identity, len(stacked), stacked.shape[-1], group)
+
+
+def shrunk(stacked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give outputs [|G|, ..., k] times a power of two where they are huge, and that factor [...]; elsewhere it is 1.
+
+    Squares, sums and differences of what is returned do not overflow, and none of its digits is lost.
+    """
+    factor = np.where(np.abs(stacked).max(axis=(0, -1)) > _LARGE, _SHRINK, 1.0)
+    return stacked * factor[..., None], factor
 
 
 def apply(vectors: np.ndarray, matrices: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from haarflow.groups.given import refuse_masked
+
 __all__ = ["configurations", "real", "returned"]
 
 
@@ -17,6 +19,7 @@ def real(values: Any, name: str) -> np.ndarray:
     name : str
         What it is, for errors.
     """
+    refuse_masked(values, name)
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be real numbers, found dtype {array.dtype}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.measures.arrays import Output, apply, norm, orthogonal, prepare, ratio, stack
+from haarflow.measures.arrays import Output, apply, norm, orthogonal, prepare, ratio, shrunk, stack
 
 __all__ = ["orbit_error", "orbit_mse", "pull_back", "relative_orbit_std"]
 
@@ -38,12 +38,15 @@ def pull_back(outputs: Any, output: Output | None = None, *, axis: int = 0) -> n
     stacked = stack(outputs, axis)
     if output is None:
         return stacked
+    matrices = orthogonal(output.matrices, len(stacked), stacked.shape[-1])
+    stacked, factor = shrunk(stacked)
     # rho_Y is orthogonal: row vectors times rho_Y are rho_Y^-1 times columns.
-    return apply(stacked, np.swapaxes(orthogonal(output.matrices, len(stacked), stacked.shape[-1]), 1, 2))
+    with np.errstate(over="ignore"):
+        return np.asarray(apply(stacked, np.swapaxes(matrices, 1, 2)) / factor[..., None])
 
 
 def orbit_error(
-    outputs: Any, output: Output | None = None, *, identity: int | None = None, axis: int = 0
+    outputs: Any, output: Output | None = None, *, identity: int | None = None, axis: int = 0, group: Any = None
 ) -> np.ndarray:
     """Give the largest relative deviation on the orbit, max_g |f(gx) - rho_Y(g) f(x)| / |f(x)|.
 
@@ -54,9 +57,11 @@ def orbit_error(
     output : representation, optional
         rho_Y, orthogonal `.matrices` [|G|, k, k] in the order of `outputs`; None: invariant outputs.
     identity : int, optional
-        Index of the identity element, f(x); None: `output.group.identity`, or 0 where there is none.
+        Index of the identity element, f(x); None: that of `group` or `output.group`, or 0 where there is none.
     axis : int
         Which axis of `outputs` is the group.
+    group : FiniteGroup or Action, optional
+        Whose elements `outputs` are listed by, for its identity: in the rotation groups of solids that is element 3.
 
     Returns
     -------
@@ -78,14 +83,17 @@ def orbit_error(
     >>> orbit_error([[3.0, 4.0], [3.0, 4.5]])
     array(0.1)
     """
-    stacked, matrices, start = prepare(outputs, output, identity, axis)
+    stacked, matrices, start = prepare(outputs, output, identity, axis, group)
+    stacked, _ = shrunk(stacked)
     wanted = stacked[start][None]
     if matrices is not None:
         wanted = apply(wanted, matrices)
     return ratio(norm(stacked - wanted).max(axis=0), norm(stacked[start]))
 
 
-def orbit_mse(outputs: Any, output: Output | None = None, *, identity: int | None = None, axis: int = 0) -> np.ndarray:
+def orbit_mse(
+    outputs: Any, output: Output | None = None, *, identity: int | None = None, axis: int = 0, group: Any = None
+) -> np.ndarray:
     """Give the mean square deviation on the orbit, mean_g |rho_Y(g)^-1 f(gx) - f(x)|^2, not normalised.
 
     Parameters
@@ -95,9 +103,11 @@ def orbit_mse(outputs: Any, output: Output | None = None, *, identity: int | Non
     output : representation, optional
         rho_Y, orthogonal `.matrices` [|G|, k, k] in the order of `outputs`; None: invariant outputs.
     identity : int, optional
-        Index of the identity element, f(x); None: `output.group.identity`, or 0 where there is none.
+        Index of the identity element, f(x); None: that of `group` or `output.group`, or 0 where there is none.
     axis : int
         Which axis of `outputs` is the group.
+    group : FiniteGroup or Action, optional
+        Whose elements `outputs` are listed by, for its identity: in the rotation groups of solids that is element 3.
 
     Returns
     -------
@@ -118,9 +128,11 @@ def orbit_mse(outputs: Any, output: Output | None = None, *, identity: int | Non
     >>> orbit_mse([[3.0, 4.0], [3.0, 4.5]])
     array(0.125)
     """
-    stacked, matrices, start = prepare(outputs, output, identity, axis)
+    stacked, matrices, start = prepare(outputs, output, identity, axis, group)
+    stacked, factor = shrunk(stacked)
     back = stacked if matrices is None else apply(stacked, np.swapaxes(matrices, 1, 2))
-    return np.asarray(np.square(back - stacked[start]).sum(axis=-1).mean(axis=0))
+    with np.errstate(over="ignore"):
+        return np.asarray(np.square(back - stacked[start]).sum(axis=-1).mean(axis=0) / factor / factor)
 
 
 def relative_orbit_std(outputs: Any, *, axis: int = 0) -> np.ndarray:
@@ -153,5 +165,5 @@ def relative_orbit_std(outputs: Any, *, axis: int = 0) -> np.ndarray:
     >>> relative_orbit_std([[1.0, 2.0], [2.0, 3.0]])
     array(0.25)
     """
-    energy = stack(outputs, axis).sum(axis=-1)
+    energy = shrunk(stack(outputs, axis))[0].sum(axis=-1)
     return ratio(energy.std(axis=0), np.abs(energy.mean(axis=0)))

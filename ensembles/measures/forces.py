@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.measures.arrays import apply, norm, orthogonal, stack
+from haarflow.measures.arrays import apply, norm, orthogonal, shrunk, stack
 
 __all__ = ["force_equivariance_error"]
 
@@ -50,5 +50,7 @@ def force_equivariance_error(forces: Any, rotations: Any, *, axis: int = 0) -> n
     if stacked.shape[-1] != 3:
         raise ValueError(f"forces must be [R, ..., atoms, 3], found shape {np.shape(forces)}")
     matrices = orthogonal(rotations, len(stacked), 3, "rotations", "R, 3, 3")
-    back = apply(stacked, np.swapaxes(matrices, 1, 2))
-    return np.asarray(norm(back - back.mean(axis=0)).mean(axis=(0, -1)))
+    whole, factor = shrunk(stacked.reshape(*stacked.shape[:-2], -1))
+    back = apply(whole.reshape(stacked.shape), np.swapaxes(matrices, 1, 2))
+    with np.errstate(over="ignore"):
+        return np.asarray(norm(back - back.mean(axis=0)).mean(axis=(0, -1)) / factor)

@@ -3,24 +3,26 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
+from haarflow.groups.given import refuse_masked
 from haarflow.measures.arrays import prepare, stack
 
 __all__ = ["continuous_same_prediction", "orbit_same_prediction", "symmetrised_kl"]
 
 
-def orbit_same_prediction(outputs: Any, *, identity: int = 0, axis: int = 0) -> np.ndarray:
+def orbit_same_prediction(outputs: Any, *, identity: int | None = None, axis: int = 0, group: Any = None) -> np.ndarray:
     """Count the group elements that leave the predicted class as it is (OSP), argmax f(gx) = argmax f(x).
 
     Parameters
     ----------
     outputs : array [|G|, ..., k]
         Logits f(gx). For an ensemble, average them over its members first.
-    identity : int
-        Index of the identity element, f(x).
+    identity : int, optional
+        Index of the identity element, f(x); None: that of `group`, or 0 where there is none.
     axis : int
         Which axis of `outputs` is the group.
+    group : FiniteGroup or Action, optional
+        Whose elements `outputs` are listed by, for its identity: in the rotation groups of solids that is element 3.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def orbit_same_prediction(outputs: Any, *, identity: int = 0, axis: int = 0) -> 
     >>> orbit_same_prediction([[0.0, 1.0], [0.2, 0.1], [0.0, 3.0]])
     array(2)
     """
-    stacked, _, start = prepare(outputs, None, identity, axis)
+    stacked, _, start = prepare(outputs, None, identity, axis, group)
     predicted = stacked.argmax(axis=-1)
     return np.asarray((predicted == predicted[start]).sum(axis=0, dtype=np.int64))
 
@@ -80,6 +82,7 @@ def continuous_same_prediction(outputs: Any, reference: Any, *, axis: int = 0) -
     array(0.75)
     """
     sampled = stack(outputs, axis, layout="S, ..., k")
+    refuse_masked(reference, "reference")
     base = np.asarray(reference)
     if base.shape != sampled.shape[1:]:
         raise ValueError(
@@ -89,17 +92,19 @@ def continuous_same_prediction(outputs: Any, reference: Any, *, axis: int = 0) -
     return np.asarray((sampled.argmax(axis=-1) == base.argmax(axis=-1)).mean(axis=0))
 
 
-def symmetrised_kl(outputs: Any, *, identity: int = 0, axis: int = 0) -> np.ndarray:
+def symmetrised_kl(outputs: Any, *, identity: int | None = None, axis: int = 0, group: Any = None) -> np.ndarray:
     """Give the mean over g of KL(p(x) | p(gx)) + KL(p(gx) | p(x)), p = softmax(f), in nats.
 
     Parameters
     ----------
     outputs : array [|G|, ..., k]
         Logits f(gx). For an ensemble, average them over its members first.
-    identity : int
-        Index of the identity element, f(x).
+    identity : int, optional
+        Index of the identity element, f(x); None: that of `group`, or 0 where there is none.
     axis : int
         Which axis of `outputs` is the group.
+    group : FiniteGroup or Action, optional
+        Whose elements `outputs` are listed by, for its identity: in the rotation groups of solids that is element 3.
 
     Returns
     -------
@@ -121,8 +126,14 @@ def symmetrised_kl(outputs: Any, *, identity: int = 0, axis: int = 0) -> np.ndar
     >>> symmetrised_kl([[0.0, 1.0], [5.0, 6.0]])
     array(0.)
     """
-    stacked, _, start = prepare(outputs, None, identity, axis)
-    logs = log_softmax(stacked, axis=-1)
-    probabilities = np.exp(logs)
-    both = (probabilities - probabilities[start]) * (logs - logs[start])
-    return np.asarray(both.sum(axis=-1).mean(axis=0))
+    stacked, _, start = prepare(outputs, None, identity, axis, group)
+    with np.errstate(over="ignore"):
+        probabilities = np.exp(4 * (logs := _quarter_logs(stacked)))
+        both = (probabilities - probabilities[start]) * (logs - logs[start])
+        return np.asarray(4 * both.sum(axis=-1).mean(axis=0))
+
+
+def _quarter_logs(logits: np.ndarray) -> np.ndarray:
+    """Return log softmax over 4: differences of logits near the largest float64, and of these, do not overflow."""
+    below = logits / 4 - logits.max(axis=-1, keepdims=True) / 4
+    return below - np.log(np.exp(4 * below).sum(axis=-1, keepdims=True)) / 4

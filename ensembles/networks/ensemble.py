@@ -141,6 +141,13 @@ class FiniteEnsemble:
         """Steps at which the last `fit` or `load` kept members, ascending; none before."""
         return () if self._latest is None else self._latest.steps
 
+    def __repr__(self) -> str:
+        """Show network, action and members, and what they were trained to."""
+        s = self._settings
+        layers = " - ".join(type(layer).__name__ for layer in s.arch.layers)
+        told = f"{layers}, width {s.width}, {len(self.members)} members, {s.action.name}, {s.optimizer}, {s.dtype}"
+        return f"FiniteEnsemble({told}; {f'steps {list(self.steps)}' if self.steps else 'not fitted'})"
+
     def fit(
         self,
         x: Any,

@@ -14,6 +14,7 @@ from haarflow.inputs import as_labels, as_samples, check_room
 from haarflow.kernels import Conv, digest_array
 from haarflow.kernels.backend import cores, on_cpu
 from haarflow.kernels.entry import Key
+from haarflow.kernels.misread import warn_of_channels
 from haarflow.networks.batches import Schedule
 from haarflow.networks.checkpoints import FORMAT
 from haarflow.networks.identity import own_parts
@@ -92,9 +93,11 @@ def prepare(
     """
     action, output, dtype = settings.action, settings.output, settings.dtype
     x = as_samples(x)
-    y = as_labels(y, len(x), None if output is None else output.dim)
+    y = as_labels(y, len(x), None if output is None else output.dim, dtype)
     settings.arch.check(x.shape[1:])
     action.check_shape(x.shape[1:])
+    if action.group.order == 1:
+        warn_of_channels(settings.arch.layers, x.shape[1:])
     order = action.group.order
     most = len(x) * (order if settings.augmentation == "orbit" else 1)
     if settings.batch is not None and settings.batch > most:
@@ -156,7 +159,7 @@ def _check_support(network: Network, support: Offsets | None) -> None:
 def _targets(y: np.ndarray, output: Representation | None, order: int) -> np.ndarray:
     if output is None:
         return np.broadcast_to(y, (order, *y.shape))
-    return np.einsum("gab,nb->gna", output.matrices, y)
+    return output.transform(y)
 
 
 def _initial(network: Network, members: Sequence[int], initial: Sequence[Any], dtype: str) -> dict[int, Any]:

@@ -24,7 +24,7 @@ Parts = tuple[dict[str, Any], ...]
 _IN_BOTH = 1 - 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerSpace:
     """The space of one linear layer, held against the equivariant maps.
 

@@ -13,7 +13,7 @@ Measure = Callable[[Workload], "Measurement | None"]
 Own = Callable[[int, bool], Sequence[Workload]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measurement:
     """What one theorem measured on one workload.
 

@@ -42,4 +42,4 @@ def emergent_equivariance(workload: Workload) -> Measurement:
 def _errors(ensemble: DeepEnsemble, orbit: np.ndarray, times: np.ndarray, workload: Workload) -> np.ndarray:
     mean = ensemble.predict(orbit.reshape(-1, *orbit.shape[2:]), times).mean
     by_element = mean.reshape(len(times), *orbit.shape[:2], -1).transpose(1, 0, 2, 3)
-    return orbit_error(by_element, workload.output).max(axis=-1)
+    return orbit_error(by_element, workload.output, group=workload.action).max(axis=-1)

@@ -32,7 +32,7 @@ def equivariant_law(workload: Workload) -> Measurement:
     orbit = workload.action.orbit(np.concatenate([workload.outside[:1], workload.x[:1]]))
     listed = orbit.reshape(-1, *orbit.shape[2:])
     laws = [ensemble.predict(listed, times, covariance="full") for ensemble in (augmented, plain)]
-    law, broken = (_change(each, orbit.shape[:2]) for each in laws)
+    law, broken = (_change(each, orbit.shape[:2], workload.action.group.identity) for each in laws)
     law[-1] += _left_on_training_orbits(laws[0], orbit.shape[:2])
     members = augmented.sample(listed, times, _SIZES[-1] * _ENSEMBLES, seed=workload.seed, coupled=True)
     norm = np.sqrt(np.square(members).sum(axis=-1).mean(axis=(1, 2)))
@@ -52,24 +52,24 @@ def equivariant_law(workload: Workload) -> Measurement:
         **exact,
     }
     if workload.output is None and workload.y.shape[1] > 1:
-        same = {size: _same(f, orbit.shape[:2]) for size, f in drawn.items()}
+        same = {size: _same(f, orbit.shape[:2], workload) for size, f in drawn.items()}
         curves |= {
             "osp_members": same[1],
             "osp_means": np.stack([same[size] for size in _SIZES]),
-            "osp_ensemble": _same(means["ensemble"][:, None], orbit.shape[:2]),
-            "osp_plain": _same(means["plain"][:, None], orbit.shape[:2]),
+            "osp_ensemble": _same(means["ensemble"][:, None], orbit.shape[:2], workload),
+            "osp_plain": _same(means["plain"][:, None], orbit.shape[:2], workload),
             "order": np.array([workload.action.group.order]),
         }
     control = min(float(broken.min()), float(deviations[1].min()))
     return Measurement(float(law.max()), control, "no augmentation; or single members for the ensemble", curves)
 
 
-def _change(law: Law, shape: tuple[int, int]) -> np.ndarray:
+def _change(law: Law, shape: tuple[int, int], identity: int) -> np.ndarray:
     """Return max_g |Sigma_t(gx, gx') - Sigma_t(x, x')| over the largest variance, per time."""
     assert law.covariance is not None
     by_element = np.einsum("tgpgq->tgpq", law.covariance.reshape(-1, *shape, *shape))
     return np.asarray(
-        np.abs(by_element - by_element[:, :1]).max(axis=(1, 2, 3)) / np.abs(by_element).max(axis=(1, 2, 3))
+        np.abs(by_element - by_element[:, [identity]]).max(axis=(1, 2, 3)) / np.abs(by_element).max(axis=(1, 2, 3))
     )
 
 
@@ -94,8 +94,8 @@ def _by_element(f: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _deviation(f: np.ndarray, shape: tuple[int, int], workload: Workload) -> np.ndarray:
     """Return the root mean square of f(gx) - rho_Y(g) f(x) over members, points and elements, per time."""
     back = pull_back(_by_element(f, shape), workload.output)
-    return np.asarray(np.sqrt(np.square(back - back[0]).sum(axis=-1).mean(axis=(0, 2, 3))))
+    return np.asarray(np.sqrt(np.square(back - back[workload.action.group.identity]).sum(axis=-1).mean(axis=(0, 2, 3))))
 
 
-def _same(f: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    return np.asarray(orbit_same_prediction(_by_element(f, shape)).mean(axis=(1, 2)))
+def _same(f: np.ndarray, shape: tuple[int, int], workload: Workload) -> np.ndarray:
+    return np.asarray(orbit_same_prediction(_by_element(f, shape), group=workload.action).mean(axis=(1, 2)))

@@ -67,9 +67,9 @@ def any_width(workload: Workload) -> Measurement:
     floors: dict[str, Floor] = {}
     for name, (architecture, support) in tasks.items():
         orbit = _trained(workload, architecture, support, members)
-        floors[name] = orbit_floor(orbit)
+        floors[name] = orbit_floor(orbit, group=workload.action)
         sizes = np.unique(np.geomspace(4, members, 8).astype(int))
-        curves[name] = np.array([_error(orbit, size, workload.seed) for size in sizes])
+        curves[name] = np.array([_error(orbit, size, workload) for size in sizes])
         curves[f"{name}_floor"] = np.array([floors[name].relative])
         curves["sizes"] = sizes
         spaces = layer_spaces(replace(network, architecture=architecture), workload.action)
@@ -110,10 +110,10 @@ def _trained(
     return f.reshape(members, *orbit.shape[:2], -1).transpose(1, 0, 2, 3).astype(float)
 
 
-def _error(orbit: np.ndarray, size: int, seed: int, subsets: int = 30) -> float:
+def _error(orbit: np.ndarray, size: int, workload: Workload, subsets: int = 30) -> float:
     """Return the orbit error of means of some members, relative, root mean square over random choices of them."""
-    rng = np.random.default_rng([seed, size])
+    rng = np.random.default_rng([workload.seed, size])
     chosen = [rng.choice(orbit.shape[1], size, replace=False) for _ in range(subsets)]
     means = np.stack([orbit[:, some].mean(axis=1) for some in chosen])
-    deviations = np.square(means - means[:, :1]).sum(axis=-1).mean()
+    deviations = np.square(means - means[:, [workload.action.group.identity]]).sum(axis=-1).mean()
     return float(np.sqrt(deviations / np.square(orbit.mean(axis=1)).sum(axis=-1).mean()))

@@ -34,7 +34,7 @@ _SOLIDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Workload:
     """A task with a symmetry.
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from haarflow import deep, groups, kernels, law, solvers, theorems
+from haarflow import groups, jacobian, kernels, law, solvers, theorems
 from haarflow.theorems import t6_subgroups, workloads
 from haarflow.theorems.report import legend, verdict_table
 
@@ -84,7 +84,7 @@ def test_a_planted_wrong_width_of_the_law_is_noticed(monkeypatch):
 
 
 def test_a_planted_error_in_the_derivative_is_noticed(monkeypatch):
-    plant(monkeypatch, deep, "mean_jacobian", lambda slopes: 0.2 * slopes)
+    plant(monkeypatch, jacobian, "mean_jacobian", lambda slopes: 0.2 * slopes)
     assert not quickly("T6").holds
 
 
