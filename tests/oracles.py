@@ -130,9 +130,9 @@ def mp_kernel(arch, x1, x2):
         return np.asarray(K[1]).item(), np.asarray(T[1]).item()
 
 
-def mp_flat(layers, x1, x2):
+def mp_flat(layers, x1, x2, digits=DIGITS):
     """K and Theta, each at (x, x), (x, x'), (x', x'), of two flat samples in 50-digit arithmetic."""
-    with mpmath.workdps(DIGITS):
+    with mpmath.workdps(digits):
         x = [_mp(x1), _mp(x2)]
         K = [np.array(np.dot(x[i], x[j]) / len(x1), dtype=object) for i, j in ((0, 0), (0, 1), (1, 1))]
         K, T = _walk(layers, K, [k * 0 for k in K])
