@@ -1,0 +1,64 @@
+"""Images of unequal, tiny and huge sizes under convolutional networks, against the listed recursion in 31 digits."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from haarflow import kernels as k
+from haarflow.kernels.listed import of_listed, variances
+
+BOUND = {"float64": 1e-11, "float32": 1e-5}
+NONLINEAR = {
+    "relu": k.Relu(),
+    "leaky": k.LeakyRelu(0.2),
+    "absolute value": k.LeakyRelu(-1.0),
+    "erf": k.Erf(),
+    "gelu": k.Gelu(),
+    "sin": k.Sin(),
+}
+ENDS = {
+    "flatten": (k.Flatten(), k.Dense(1.2)),
+    "gap": (k.GlobalAvgPool(), k.Dense(1.2)),
+    "gap and one more": (k.GlobalAvgPool(), k.Dense(1.2), k.Relu(), k.Dense()),
+    "windows": (k.AvgPool(2), k.Conv(3, "CIRCULAR", 1.2), k.Relu(), k.Flatten(), k.Dense()),
+}
+RATIOS = 10.0 ** np.arange(-8, 9, 2)
+
+
+@cache
+def images():
+    return np.random.default_rng(0).standard_normal((2, 4, 4, 2))
+
+
+def errors(network, dtype, first, others):
+    first, others = first.astype(dtype), others.astype(dtype)
+    found = k.analytic(network, dtype)(first[None], others)
+    listed = [first.astype(float), *others.astype(float)]
+    tapes = [variances(network.layers, x) for x in listed]
+    own = [of_listed(network.layers, x, x, tape, tape) for x, tape in zip(listed, tapes, strict=True)]
+    worst = 0.0
+    for i, other in enumerate(listed[1:]):
+        truth = of_listed(network.layers, listed[0], other, tapes[0], tapes[i + 1])
+        for kind, values in enumerate(found):
+            # K may be all but 0, and is relative to the samples' own.
+            size = (own[0][kind] * own[i + 1][kind]) ** 0.5
+            worst = max(worst, abs(float(values[0, i]) - truth[kind]) / size)
+    return worst
+
+
+# Every nonlinearity with biases and without, both paddings, and every end.
+CASES = [
+    (name, end, ("CIRCULAR", "SAME")[(i + j) % 2], (0.0, 0.1)[j])
+    for i, name in enumerate(NONLINEAR)
+    for j, end in enumerate(list(ENDS)[2 * (i % 2) : 2 * (i % 2) + 2])
+]
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize(("name", "end", "padding", "b_std"), CASES)
+def test_sizes_that_differ(name, end, padding, b_std, dtype):
+    layer = NONLINEAR[name]
+    network = k.Sequential(*(k.Conv(3, padding, 1.3, b_std), layer, k.Conv(3, padding, 1.1, b_std), layer, *ENDS[end]))
+    x, other = images()
+    assert errors(network, dtype, x, other * RATIOS[:, None, None, None]) < BOUND[dtype]
