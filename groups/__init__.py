@@ -14,7 +14,7 @@ from haarflow.groups.catalogue import (
     translations,
 )
 from haarflow.groups.coincidences import Coincidences, coincidences
-from haarflow.groups.continuous import Harmonic, HarmonicSum, harmonic, harmonics, pseudovector, vector
+from haarflow.groups.continuous import Harmonic, HarmonicSum, direct_sum, harmonic, harmonics, pseudovector, vector
 from haarflow.groups.finite import FiniteGroup
 from haarflow.groups.haar import HaarAction, HaarQuadrature, o2, o3, so2, so3
 from haarflow.groups.images import image_dihedral, image_p4, image_rotations, image_translations
@@ -23,7 +23,6 @@ from haarflow.groups.representations import (
     Isotypic,
     Representation,
     decompose,
-    direct_sum,
     irreps,
     regular,
     trivial,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.finite import IN_DOUBLE, FiniteGroup, as_finite
 
 __all__ = ["Isotypic", "Representation", "decompose", "direct_sum", "irreps", "regular", "trivial"]
 
@@ -67,6 +67,7 @@ class Representation:
 
 def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") -> np.ndarray:
     """Return a read-only float64 copy; ValueError where it is no orthogonal representation of the group."""
+    as_finite(group, "group")
     if np.asarray(matrices).dtype.kind not in "biuf":
         raise ValueError(f"{name} must be real, found dtype {np.asarray(matrices).dtype}")
     matrices = np.array(matrices, dtype=np.float64)
@@ -84,14 +85,18 @@ def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") ->
     skew = np.abs(gram - np.eye(matrices.shape[1])).max(axis=(1, 2), initial=0)
     if skew.max() > _TOLERANCE:
         g = int(np.argmax(skew))
-        raise ValueError(f"{name}[{g}] must be orthogonal: its columns are off by {skew[g]:.1e}")
+        raise ValueError(
+            f"{name}[{g}] must be orthogonal: its columns are off by {skew[g]:.1e} "
+            f"(at most {_TOLERANCE:.0e} would do); {IN_DOUBLE}"
+        )
     for s in group.generators or (group.identity,):
         off = np.abs(matrices @ matrices[s] - matrices[group.table[:, s]]).max(axis=(1, 2), initial=0)
         if off.max() > _TOLERANCE:
             g = int(np.argmax(off))
             raise ValueError(
                 f"{name} must be a homomorphism: {name}[{g}] {name}[{s}] differs from "
-                f"{name}[{group.table[g, s]}] of the product {g} * {s} by {off[g]:.1e}"
+                f"{name}[{group.table[g, s]}] of the product {g} * {s} by {off[g]:.1e} "
+                f"(at most {_TOLERANCE:.0e} would do); {IN_DOUBLE}"
             )
     matrices.setflags(write=False)
     return matrices
@@ -99,12 +104,13 @@ def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") ->
 
 def trivial(group: FiniteGroup, k: int = 1) -> Representation:
     """Return the representation of dimension k in which every element acts as the identity."""
+    as_finite(group, "group")
     return Representation(group, np.broadcast_to(np.eye(k), (group.order, k, k)), f"trivial ({k})")
 
 
 def regular(group: FiniteGroup) -> Representation:
     """Return the representation on functions of the group: rho(g) e_h = e_gh. Memory: 8 |G|^3 bytes."""
-    order = group.order
+    order = as_finite(group, "group").order
     matrices = np.zeros((order, order, order))
     g, h = np.indices((order, order))
     matrices[g, group.table, h] = 1
@@ -152,6 +158,7 @@ def irreps(group: FiniteGroup) -> tuple[Representation, ...]:
     >>> [(irrep.dim, irrep.commutant_dim) for irrep in groups.irreps(groups.cyclic(4))]
     [(1, 1), (1, 1), (2, 2)]
     """
+    as_finite(group, "group")
     for seed in range(5):
         found = _split_regular(group, np.random.default_rng(seed))
         if found is not None:

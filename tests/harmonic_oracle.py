@@ -70,7 +70,9 @@ def _parts(act, weight, bias, group, irrep, x, other):
             total = 0
             for moved, element in images:
                 z = (x[i, :, 0] - 1j * x[i, :, 1]) * (moved[:, 0] + 1j * moved[:, 1])
-                c = _coefficients(act, weight, bias, size, p1, p2, None if len(z) == 1 else float(abs(z.sum())), False)[irrep.degree]
+                c = _coefficients(act, weight, bias, size, p1, p2, None if len(z) == 1 else float(abs(z.sum())), False)[
+                    irrep.degree
+                ]
                 turn = irrep.at(plane_rotations(np.array(-np.angle(z.sum())))) @ irrep.at(element)
                 total = total + c * turn.astype(object) / len(images)
             out[i, j] = total
