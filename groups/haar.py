@@ -75,7 +75,8 @@ class HaarQuadrature:
         """Whether a matrix [d, d] belongs to the group."""
         if element.shape != (self.dim, self.dim):
             return False
-        return bool(self._skew(element) <= tolerance) and (len(self.components) == 2 or np.linalg.det(element) > 0)
+        proper = len(self.components) == 2 or np.linalg.det(element) > 0
+        return bool(self._skew(element) <= tolerance and proper)
 
     def check(self, elements: Any, name: str = "elements") -> np.ndarray:
         """Return matrices [..., d, d] as float64, all of them the group's.

@@ -70,13 +70,12 @@ def _parts(act, weight, bias, group, irrep, x, other):
             total = 0
             for moved, element in images:
                 z = (x[i, :, 0] - 1j * x[i, :, 1]) * (moved[:, 0] + 1j * moved[:, 1])
-                c = _coefficients(act, weight, bias, size, p1, p2, None if len(z) == 1 else float(abs(z.sum())), False)[
-                    irrep.degree
-                ]
+                longest = None if len(z) == 1 else float(abs(z.sum()))
+                c = _coefficients(act, weight, bias, size, p1, p2, longest, False)[irrep.degree]
                 turn = irrep.at(plane_rotations(np.array(-np.angle(z.sum())))) @ irrep.at(element)
                 total = total + c * turn.astype(object) / len(images)
             out[i, j] = total
-        else:  # single vectors: what is seen is the direction, along which the stabiliser leaves one vector of the irrep
+        else:  # single vectors: what leaves one alone leaves a vector of the irrep alone
             natural = len(group.components) == 1 or irrep.odd == bool(irrep.degree % 2)
             c = _coefficients(act, weight, bias, size, p1, p2, None, True)[irrep.degree]
             sides = [direction(irrep, vectors[0]) for vectors in (x[i], other[j])]
