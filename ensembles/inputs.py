@@ -17,6 +17,7 @@ from haarflow.groups import (
     Representation,
     harmonic,
 )
+from haarflow.groups.continuous import summands
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, analytic
 from haarflow.kernels.backend import check_dtype
 from haarflow.kernels.misread import warn_of_integers
@@ -245,7 +246,8 @@ def as_kernel(arch: Sequential | Kernel, dtype: str | None) -> Kernel:
 
 
 def as_output(
-    action: Action | HaarAction, output: Representation | Harmonic | HarmonicSum | Sequence[Harmonic] | None
+    action: Action | HaarAction,
+    output: Representation | Harmonic | HarmonicSum | Sequence[Harmonic | HarmonicSum] | None,
 ) -> Representation | HarmonicSum | None:
     """Return how the action's group acts on outputs, None for not at all.
 
@@ -253,7 +255,7 @@ def as_output(
     ----------
     action : Action or HaarAction
         How it acts on samples.
-    output : Representation, Harmonic, HarmonicSum, sequence of Harmonic or None
+    output : Representation, Harmonic, HarmonicSum, sequence of the latter two, or None
         What was given.
 
     Raises
@@ -268,21 +270,29 @@ def as_output(
     if output is None:
         return None
     if isinstance(action, HaarAction):
-        several: list[Any] = (
-            [output]
-            if isinstance(output, (Harmonic, Representation))
-            else [*(output.irreps if isinstance(output, HarmonicSum) else output)]
-        )
-        if len(several) == 0 or not all(isinstance(each, Harmonic) for each in several):
+        several = [*output] if isinstance(output, (list, tuple)) else [output]
+        if len(several) == 0 or not all(isinstance(each, (Harmonic, HarmonicSum)) for each in several):
             raise TypeError(
-                f"output must be groups.vector(...), groups.harmonic(...) or a list of these, found {output!r}"
+                f"output must be groups.vector(...), groups.harmonic(...) or a list of these, found {_brief(output)}"
             )
-        if any(each.group.name != action.group.name for each in several):
-            raise ValueError(f"output must represent the action's group {action.group.name}, found {several[0].name}")
+        irreps = [irrep for each in several for irrep in summands(each)]
+        if any(irrep.group.name != action.group.name for irrep in irreps):
+            raise ValueError(f"output must represent the action's group {action.group.name}, found {irreps[0].name}")
         # At the action's own resolution, which has to serve the degree.
-        return HarmonicSum(action.group, tuple(harmonic(action.group, each.degree, each.odd) for each in several))
+        return HarmonicSum(action.group, tuple(harmonic(action.group, each.degree, each.odd) for each in irreps))
     if not isinstance(output, Representation):
-        raise TypeError(f"output must be a groups.Representation or None, found {output!r}")
+        how = "groups.Representation(action.group, matrices) makes one of matrices [|G|, k, k]"
+        if isinstance(output, (list, tuple)):
+            how = "groups.direct_sum(a, b) puts two side by side"
+        raise TypeError(f"output must be a groups.Representation or None, found {_brief(output)}: {how}")
     if output.group != action.group:
         raise ValueError(f"output must represent the action's group {action.group}, found one of {output.group}")
     return output
+
+
+def _brief(value: Any) -> str:
+    """Return what was found in few words: arrays by their shape."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array {list(value.shape)} of {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."

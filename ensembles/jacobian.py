@@ -114,7 +114,7 @@ def _turned(fitted: Fitted, coefficients: list[np.ndarray], elements: np.ndarray
     total: np.ndarray | float = 0.0
     for part, alpha in zip(fitted.parts, coefficients, strict=True):
         finite = isinstance(fitted.problem.action, Action)
-        sigma = part.irrep.matrices[elements] if finite else part.irrep.at(elements)
+        sigma = part.irrep.matrices[elements] if finite else part.irrep.of_members(elements)
         total = total + np.einsum("akd,jqde,tjea->jqtk", part.isometries, sigma, alpha, optimize=True)
     return np.asarray(total)
 

@@ -29,6 +29,8 @@ __all__ = [
 
 # Share of a variance above which missing degrees are worth a warning.
 _VISIBLE = 1e-2
+# Of what labels might make of a mean: what is less is not told from 0.
+_BESIDE_LABELS = 1e-6
 
 COVARIANCES = (None, "diagonal", "full", "joint")
 
@@ -64,7 +66,9 @@ class Law:
         Sigma_t(x, x') of every output, where it was asked for.
     refinement : array [T] or None
         Under a compact group, the largest change of the mean from half the resolution to this one, relative to
-        that time's largest mean: an estimate of what more nodes would change. None where half of it does not serve.
+        that time's largest mean, or to a millionth of the largest label times min(1, t lambda) if that is larger,
+        t and lambda the flow's time and the bound of its eigenvalues: below it a mean is 0. An estimate of what more
+        nodes would change. None where half of it does not serve.
     truncation : array [T] or None
         Under a compact group, the largest part of the two highest degrees in a variance, relative to K(x, x); the
         nodes' own error is not in it.
@@ -175,7 +179,7 @@ def evaluate(
     if fitted.coarse is not None:
         again = evaluate(kernel, fitted.coarse, filter, x_test, times, None, progress)
         rough, fitted = again.law, replace(fitted, coarse=again.fitted)
-        size = np.maximum(np.abs(mean).max(axis=(1, 2)), np.finfo(float).tiny)
+        size = np.maximum(np.abs(mean).max(axis=(1, 2)), _visible(fitted, filter, times))
         refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
         own = kernel_diagonal(kernel, x_test).nngp.astype(float)
@@ -292,6 +296,15 @@ def _without_rounding(variance: np.ndarray, own: np.ndarray, dtype: str) -> np.n
             stacklevel=5,  # whoever called predict or sample
         )
     return np.maximum(variance, 0.0)
+
+
+def _visible(fitted: Fitted, filter: solvers.Filter, times: np.ndarray) -> np.ndarray:
+    """Return below what a mean is 0 beside what the labels might have made of it: [T]."""
+    bound = max(block.scale for block in fitted.spectra)
+    with np.errstate(all="ignore"):
+        travelled = bound * filter(np.zeros(1), times, fitted.rate)[:, 0]
+    share = np.where(travelled < 1, travelled, 1.0)  # infinite times 0 is a mean of 0 too
+    return np.maximum(_BESIDE_LABELS * np.abs(fitted.problem.y).max() * share, np.finfo(float).tiny)
 
 
 def _needed(fitted: Fitted, covariance: str | None) -> list[Irrep]:

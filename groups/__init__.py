@@ -14,13 +14,13 @@ from haarflow.groups.catalogue import (
     translations,
 )
 from haarflow.groups.coincidences import Coincidences, coincidences
-from haarflow.groups.continuous import Harmonic, HarmonicSum, harmonic, harmonics, pseudovector, vector
+from haarflow.groups.continuous import Harmonic, HarmonicSum, direct_sum, harmonic, harmonics, pseudovector, vector
 from haarflow.groups.decomposition import Isotypic, decompose, irreps
 from haarflow.groups.finite import FiniteGroup
 from haarflow.groups.haar import HaarAction, HaarQuadrature, o2, o3, so2, so3
 from haarflow.groups.images import image_dihedral, image_p4, image_rotations, image_translations
 from haarflow.groups.interpolated import interpolated_rotations
-from haarflow.groups.representations import Representation, direct_sum, regular, trivial
+from haarflow.groups.representations import Representation, regular, trivial
 from haarflow.groups.sites import (
     lattice_rotations,
     matrix_action,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.finite import FiniteGroup, as_finite
 
 __all__ = [
     "cyclic",
@@ -134,7 +134,13 @@ def direct_product(a: FiniteGroup, b: FiniteGroup) -> FiniteGroup:
     ----------
     a, b : FiniteGroup
         The factors.
+
+    Raises
+    ------
+    TypeError
+        For a compact group.
     """
+    a, b = as_finite(a, "a"), as_finite(b, "b")
     return FiniteGroup(_product_table(a.table, b.table), f"{a.name} x {b.name}")
 
 
@@ -152,7 +158,10 @@ def semidirect_product(normal: FiniteGroup, acting: FiniteGroup, automorphisms: 
     ------
     ValueError
         Where a_h is no automorphism of N, or h -> a_h no homomorphism.
+    TypeError
+        For a compact group.
     """
+    normal, acting = as_finite(normal, "normal"), as_finite(acting, "acting")
     maps = np.asarray(automorphisms)
     shape = (acting.order, normal.order)
     if maps.shape != shape or maps.dtype.kind not in "iu":

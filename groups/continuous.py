@@ -9,9 +9,11 @@ import numpy as np
 
 from haarflow.groups.decomposition import Isotypic
 from haarflow.groups.haar import HaarQuadrature, as_count
+from haarflow.groups.representations import Representation
+from haarflow.groups.representations import direct_sum as _finite_sum
 from haarflow.groups.rotations import euler_angles, plane_rotations
 
-__all__ = ["Harmonic", "HarmonicSum", "harmonic", "harmonics", "pseudovector", "vector"]
+__all__ = ["Harmonic", "HarmonicSum", "direct_sum", "harmonic", "harmonics", "pseudovector", "vector"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +60,20 @@ class Harmonic:
         -------
         array [..., dim, dim]
 
+        Raises
+        ------
+        ValueError
+            For matrices outside the group.
+
         Notes
         -----
         Cost: 2 (2 degree + 1)^3 operations for each element of SO(3).
         Source: Pinchon & Hoggan 2007, who split a rotation into turns about one axis.
         """
-        elements = np.asarray(elements, float)
+        return self.of_members(self.group.check(elements))
+
+    def of_members(self, elements: np.ndarray) -> np.ndarray:
+        """Evaluate the irrep as `at` does, at float64 matrices that are known to lie in the group."""
         if self.group.dim == 2:
             return self._of_the_plane(elements)
         sign = np.sign(np.linalg.det(elements))
@@ -100,12 +110,13 @@ class HarmonicSum:
         return sum(irrep.dim for irrep in self.irreps)
 
     def at(self, elements: np.ndarray) -> np.ndarray:
-        """Return rho_Y(g) for elements [..., d, d]: [..., k, k], block-diagonal."""
+        """Return rho_Y(g) for elements [..., d, d] of the group: [..., k, k], block-diagonal."""
+        elements = self.group.check(elements)
         out = np.zeros((*np.shape(elements)[:-2], self.dim, self.dim))
         start = 0
         for irrep in self.irreps:
             stop = start + irrep.dim
-            out[..., start:stop, start:stop] = irrep.at(elements)
+            out[..., start:stop, start:stop] = irrep.of_members(elements)
             start = stop
         return out
 
@@ -119,6 +130,9 @@ class HarmonicSum:
             columns.setdefault(irrep.digest, []).append(np.eye(self.dim)[:, start : start + irrep.dim])
             start += irrep.dim
         return [Isotypic(of[digest], np.array(copies)) for digest, copies in columns.items()]
+
+
+Summand = Representation | Harmonic | HarmonicSum
 
 
 def harmonic(group: HaarQuadrature, degree: int, odd: bool = False) -> Harmonic:
@@ -176,6 +190,37 @@ def pseudovector(group: HaarQuadrature, copies: int = 1) -> HarmonicSum:
     in_the_plane = group.name in ("SO(2)", "O(2)")
     irrep = harmonic(group, 0, odd=group.name == "O(2)") if in_the_plane else harmonic(group, 1)
     return HarmonicSum(group, (irrep,) * as_count(copies, "copies", 1))
+
+
+def direct_sum(a: Summand, b: Summand) -> Representation | HarmonicSum:
+    """Return the block-diagonal representation of a and b, of one group, finite or compact.
+
+    Parameters
+    ----------
+    a, b : Representation, or Harmonic or HarmonicSum
+        Of the same group; of a compact one, at any resolution.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For something else, or representations of two groups.
+    """
+    if isinstance(a, Representation) and isinstance(b, Representation):
+        return _finite_sum(a, b)
+    for name, part in (("a", a), ("b", b)):
+        if not isinstance(part, (Representation, Harmonic, HarmonicSum)):
+            raise TypeError(
+                f"{name} must be a groups.Representation, or groups.harmonic(...) or groups.vector(...), "
+                f"found {type(part).__name__}"
+            )
+    if isinstance(a, Representation) or isinstance(b, Representation) or a.group.name != b.group.name:
+        raise ValueError(f"direct_sum needs representations of one group, found {a.group} and {b.group}")
+    return HarmonicSum(a.group, (*summands(a), *summands(b)))
+
+
+def summands(output: Harmonic | HarmonicSum) -> tuple[Harmonic, ...]:
+    """Return the irreps of one or several."""
+    return (output,) if isinstance(output, Harmonic) else tuple(output.irreps)
 
 
 def trivial_outputs(group: HaarQuadrature, k: int) -> HarmonicSum:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.finite import FiniteGroup, as_finite
 from haarflow.groups.representations import DirectSum, Representation, trivial
 
 __all__ = ["Isotypic", "decompose", "irreps"]
@@ -46,6 +46,7 @@ def irreps(group: FiniteGroup) -> tuple[Representation, ...]:
     >>> [(irrep.dim, irrep.commutant_dim) for irrep in groups.irreps(groups.cyclic(4))]
     [(1, 1), (1, 1), (2, 2)]
     """
+    as_finite(group, "group")
     for seed in range(5):
         found = _split_regular(group, np.random.default_rng(seed))
         if found is not None:

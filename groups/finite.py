@@ -9,9 +9,11 @@ from typing import Any, Self
 import numpy as np
 from scipy.spatial import cKDTree
 
-__all__ = ["FiniteGroup"]
+__all__ = ["FiniteGroup", "as_finite"]
 
 _MATRIX_TOLERANCE = 1e-8
+# Orthogonalised one by one, such matrices are orthogonal and still no group.
+IN_DOUBLE = "matrices that went through float32 are off by about 1e-7, and have to be made in float64"
 _DIRECTIONS = 6
 
 
@@ -181,16 +183,30 @@ class FiniteGroup:
                 nearest = float(np.linalg.norm(flat - products[missing[0]], axis=1).min())
                 raise ValueError(
                     f"matrices are not closed under multiplication: matrix {g} times matrix {missing[0]} "
-                    f"is not among them (the nearest is {nearest:.1e} away)"
+                    f"is not among them (the nearest is {nearest:.1e} away, {scale * d:.1e} would do); {IN_DOUBLE}"
                 )
         group = cls.from_table(table, name)
         off = float(np.abs(matrices[group.identity] - np.eye(d)).max())
         if off > scale * d:
             raise ValueError(
                 f"matrices must be invertible: their neutral element, matrix {group.identity}, "
-                f"differs from the identity matrix by {off:.1e}, so that all of them are singular"
+                f"differs from the identity matrix by {off:.1e} (at most {scale * d:.1e} would do), "
+                "so that all of them are singular"
             )
         return cls(group.table, name, matrices)
+
+
+def as_finite(group: Any, name: str) -> FiniteGroup:
+    """Return a finite group; TypeError for a compact one or something else, with what takes its place."""
+    if isinstance(group, FiniteGroup):
+        return group
+    if not hasattr(group, "nodes"):
+        raise TypeError(f"{name} must be a groups.FiniteGroup such as groups.cyclic(4), found {type(group).__name__}")
+    raise TypeError(
+        f"{name} must be a groups.FiniteGroup, found {group}, a compact group: its averages run over it alone. "
+        "A finite subgroup, such as groups.octahedral() or groups.cyclic(k), forms products with other groups; "
+        "or list what the other group makes of x and y, and keep the compact group as action"
+    )
 
 
 def _generators(table: np.ndarray, identity: int) -> tuple[int, ...]:

@@ -11,6 +11,9 @@ from scipy.spatial import ConvexHull
 
 from haarflow.groups.rotations import about_axis, euler_products, plane_rotations, quaternions
 
+# How far from orthogonal an element may be: what rounding to float32 leaves is more.
+TOLERANCE = 1e-9
+
 __all__ = ["HaarAction", "HaarQuadrature", "as_count", "o2", "o3", "so2", "so3"]
 
 
@@ -68,12 +71,55 @@ class HaarQuadrature:
         """SHA-256 of name and resolution."""
         return hashlib.sha256(f"{self.name}|{self.resolution}".encode()).hexdigest()
 
-    def contains(self, element: np.ndarray, tolerance: float = 1e-9) -> bool:
+    def contains(self, element: np.ndarray, tolerance: float = TOLERANCE) -> bool:
         """Whether a matrix [d, d] belongs to the group."""
-        if element.shape != (self.dim, self.dim) or not np.isfinite(element).all():
+        if element.shape != (self.dim, self.dim):
             return False
-        orthogonal = bool(np.abs(element @ element.T - np.eye(self.dim)).max() <= tolerance)
-        return orthogonal and (len(self.components) == 2 or bool(np.linalg.det(element) > 0))
+        proper = len(self.components) == 2 or np.linalg.det(element) > 0
+        return bool(self._skew(element) <= tolerance and proper)
+
+    def check(self, elements: Any, name: str = "elements") -> np.ndarray:
+        """Return matrices [..., d, d] as float64, all of them the group's.
+
+        Parameters
+        ----------
+        elements : array [..., d, d]
+            What was given.
+        name : str
+            The argument's name, for errors.
+
+        Raises
+        ------
+        ValueError
+            For another shape, or a matrix that is not the group's up to 1e-9: it says which, and what would do.
+        """
+        found = np.asarray(elements, float)
+        if found.ndim < 2 or found.shape[-2:] != (self.dim, self.dim):
+            raise ValueError(f"{name} must be matrices [..., {self.dim}, {self.dim}], found shape {found.shape}")
+        skew = self._skew(found)
+        which = "a matrix" if found.ndim == 2 else "matrices"
+        if (skew > TOLERANCE).any():
+            at = np.unravel_index(int(np.argmax(skew)), skew.shape)
+            raise ValueError(
+                f"{name} must be {which} of {self.name}, found {_indexed(name, at)} with |g g^T - 1| = {skew[at]:.1e} "
+                f"(at most {TOLERANCE:.0e} would do): make it in float64, or take the nearest orthogonal matrix, "
+                "U @ Vt of U, s, Vt = np.linalg.svd(g.astype(float))"
+            )
+        reflections = np.linalg.det(found) < 0
+        if len(self.components) == 1 and reflections.any():
+            at = np.unravel_index(int(np.argmax(reflections)), reflections.shape)
+            larger = "groups.o2" if self.dim == 2 else "groups.o3"
+            raise ValueError(
+                f"{name} must be {which} of {self.name}, found {_indexed(name, at)} with determinant -1: "
+                f"{larger} has reflections"
+            )
+        return found
+
+    def _skew(self, elements: np.ndarray) -> np.ndarray:
+        """Return the largest entry of |g g^T - 1| for each matrix, inf where it is not finite."""
+        with np.errstate(all="ignore"):
+            off = np.abs(elements @ np.swapaxes(elements, -1, -2) - np.eye(self.dim)).max(axis=(-1, -2))
+        return np.where(np.isfinite(off), off, np.inf)
 
     def at(self, resolution: int) -> "HaarQuadrature":
         """Return the same group at another resolution."""
@@ -196,6 +242,10 @@ def as_count(value: Any, name: str, least: int) -> int:
     return number
 
 
+def _indexed(name: str, at: tuple[Any, ...]) -> str:
+    return f"{name}[{', '.join(map(str, at))}]" if at else "one"
+
+
 def _with_component(proper: HaarQuadrature, name: str, element: np.ndarray) -> HaarQuadrature:
     nodes = np.concatenate([proper.nodes, proper.nodes @ element])
     components = np.stack([np.eye(proper.dim), element])
@@ -240,9 +290,9 @@ class HaarAction:
         ValueError
             For a matrix outside the group, or samples of another shape.
         """
-        g, x = np.asarray(g, float), np.asarray(x, float)
-        if not self.group.contains(g):
-            raise ValueError(f"g must be a matrix of {self.group.name}, found {g!r}")
+        g, x = self.group.check(g, "g"), np.asarray(x, float)
+        if g.ndim != 2:
+            raise ValueError(f"g must be one matrix of {self.group.name}, found shape {g.shape}")
         self.check_shape(x.shape[1:])
         return x @ g.T
 

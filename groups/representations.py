@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.finite import IN_DOUBLE, FiniteGroup, as_finite
 
 __all__ = ["DirectSum", "Representation", "check_matrices", "direct_sum", "regular", "trivial"]
 
@@ -172,6 +172,7 @@ class DirectSum(Representation):
 
 def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") -> np.ndarray:
     """Return a read-only float64 copy; ValueError where it is no orthogonal representation of the group."""
+    as_finite(group, "group")
     if np.asarray(matrices).dtype.kind not in "biuf":
         raise ValueError(f"{name} must be real, found dtype {np.asarray(matrices).dtype}")
     matrices = np.asarray(matrices, dtype=np.float64)
@@ -192,7 +193,10 @@ def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") ->
     skew = np.abs(gram - np.eye(matrices.shape[1])).max(axis=(1, 2), initial=0)
     if skew.max() > _TOLERANCE:
         g = int(np.argmax(skew))
-        raise ValueError(f"{name}[{g}] must be orthogonal: its columns are off by {skew[g]:.1e}")
+        raise ValueError(
+            f"{name}[{g}] must be orthogonal: its columns are off by {skew[g]:.1e} "
+            f"(at most {_TOLERANCE:.0e} would do); {IN_DOUBLE}"
+        )
     for s in group.generators or (group.identity,):
         products = matrices if alone else matrices[group.table[:, s]]
         off = np.abs(matrices @ matrices[0 if alone else s] - products).max(axis=(1, 2), initial=0)
@@ -200,13 +204,15 @@ def check_matrices(group: FiniteGroup, matrices: Any, name: str = "matrices") ->
             g = int(np.argmax(off))
             raise ValueError(
                 f"{name} must be a homomorphism: {name}[{g}] {name}[{s}] differs from "
-                f"{name}[{group.table[g, s]}] of the product {g} * {s} by {off[g]:.1e}"
+                f"{name}[{group.table[g, s]}] of the product {g} * {s} by {off[g]:.1e} "
+                f"(at most {_TOLERANCE:.0e} would do); {IN_DOUBLE}"
             )
     return _repeated(matrices, group.order)
 
 
 def trivial(group: FiniteGroup, k: int = 1) -> Representation:
     """Return the representation of dimension k in which every element acts as the identity. Memory: 8 k^2 bytes."""
+    as_finite(group, "group")
     if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
         raise ValueError(f"k must be a positive integer, found {k!r}")
     return _known(group, np.eye(k)[None], f"trivial ({k})")
@@ -214,7 +220,7 @@ def trivial(group: FiniteGroup, k: int = 1) -> Representation:
 
 def regular(group: FiniteGroup) -> Representation:
     """Return the representation on functions of the group: rho(g) e_h = e_gh. Memory: 8 |G|^3 bytes."""
-    order = group.order
+    order = as_finite(group, "group").order
     matrices = np.zeros((order, order, order))
     g, h = np.indices((order, order))
     matrices[g, group.table, h] = 1

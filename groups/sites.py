@@ -6,7 +6,7 @@ from typing import Any, overload
 import numpy as np
 
 from haarflow.groups.actions import Action
-from haarflow.groups.finite import FiniteGroup
+from haarflow.groups.finite import FiniteGroup, as_finite
 from haarflow.groups.haar import HaarAction, HaarQuadrature
 from haarflow.groups.representations import check_matrices
 
@@ -97,7 +97,7 @@ def permutation_action(group: FiniteGroup, perms: Any) -> Action:
     ValueError
         For rows that are no permutations, or perms[gh] other than perms[g][perms[h]].
     """
-    perms = _check_perms(perms)
+    group, perms = as_finite(group, "group"), _check_perms(perms)
     if len(perms) != group.order:
         raise ValueError(f"perms must have a row for each of the {group.order} elements, found {len(perms)}")
     for s in group.generators or (group.identity,):

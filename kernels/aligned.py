@@ -68,7 +68,7 @@ def aligned_tiles(
     Source: docs/law.md, compact groups.
     """
     rule = aligned_rule(action.group.dim, action.group.resolution)
-    folded = [irrep.at(rule.rotations).mean(axis=1) * rule.weights[:, None, None] for irrep in irreps]
+    folded = [irrep.of_members(rule.rotations).mean(axis=1) * rule.weights[:, None, None] for irrep in irreps]
     shape = (len(a), len(b))
     sums = [[np.zeros((*shape, irrep.dim, irrep.dim)) for irrep in irreps] for _ in range(2)]
     absolute = np.zeros(shape)
@@ -80,8 +80,8 @@ def aligned_tiles(
         pair_values = _averages(kernel, found, rule, a, b, folded)
         absolute += share * pair_values[2]
         for k, irrep in enumerate(irreps):
-            left, right = irrep.at(found.left), irrep.at(found.right)
-            closing = np.swapaxes(right, -1, -2) @ irrep.at(component)
+            left, right = irrep.of_members(found.left), irrep.of_members(found.right)
+            closing = np.swapaxes(right, -1, -2) @ irrep.of_members(component)
             for family, values in zip(sums, pair_values[:2], strict=True):
                 family[k] += share * (left @ values[k] @ closing)
     tiles = [[total.transpose(0, 2, 1, 3).astype(kernel.dtype) for total in family] for family in sums]
