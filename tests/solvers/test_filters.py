@@ -1,5 +1,7 @@
 """Filters against mpmath, and against taking every step."""
 
+import pickle
+
 import mpmath
 import numpy as np
 import pytest
@@ -67,11 +69,42 @@ def test_names_and_refusals():
             solvers.make_filter(wrong)
     with pytest.raises(ValueError, match=r"momentum must be 0 <= b < 1, found 1.0"):
         solvers.HeavyBall(1.0)
+    for wrong in ("0.9", True, None, [0.9]):
+        with pytest.raises(TypeError, match=r"momentum must be a number 0 <= b < 1 such as 0.9, found"):
+            solvers.HeavyBall(wrong)
+        with pytest.raises(TypeError, match=r"tolerance must be a number 0 < tolerance < 1 such as 1e-6, found"):
+            solvers.Krylov(tolerance=wrong)
+    assert solvers.HeavyBall(np.float32(0.5)) == solvers.HeavyBall(0.5)
     for flow in (solvers.GradientDescent(), solvers.HeavyBall()):
         with pytest.raises(ValueError, match="whole numbers of steps"):
             flow(np.ones(1), np.array([0.5]), 0.1)
         with pytest.raises(ValueError, match="learning_rate is too large"):
             flow(np.array([50.0]), np.array([1.0]), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("flow", "hint"),
+    [
+        ("sgd", 'full-batch gradient descent is "gradient_descent"'),
+        ("SGD", "mini-batches have no closed form"),
+        ("momentum", 'momentum is "heavy_ball"'),
+        ("gradient-flow", "did you mean 'gradient_flow'"),
+        ("adam", "adaptive steps have no closed form"),
+        (solvers.HeavyBall, r"HeavyBall\(\)"),
+    ],
+)
+def test_a_flow_by_another_name(flow, hint):
+    with pytest.raises(ValueError, match=f"flow must be one of .*'gradient_descent'.*found .*{hint}"):
+        solvers.make_filter(flow)
+
+
+def test_a_step_that_is_too_large_says_by_how_much():
+    for flow, limit in ((solvers.GradientDescent(), 2.0), (solvers.HeavyBall(0.5), 3.0)):
+        with pytest.raises(solvers.StepError) as caught:
+            flow(np.array([1.0, 50.0]), np.array([1.0]), 0.1)
+        for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+            assert error.excess == 5 / limit
+            assert "must be below" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +115,11 @@ def test_names_and_refusals():
         ([], "one or more real numbers"),
         ([[1.0]], r"shape \(1, 1\)"),
         ([1j], "complex"),
-        ("soon", "real numbers"),
+        ("soon", "real numbers .* found 'soon': convert text first"),
+        (["1", "2"], r"convert text first, np.asarray\(times, float\)"),
+        ([[1], [2, 3]], "real numbers"),
+        (np.ones((2, 2)), r"pass times.ravel\(\)"),
+        ((t for t in "ab"), "convert text first"),
     ],
 )
 def test_times_that_are_wrong(times, message):
@@ -93,3 +130,6 @@ def test_times_that_are_wrong(times, message):
 def test_times_that_are_right():
     assert solvers.check_times(3).tolist() == [3.0]
     assert solvers.check_times([5, 0, np.inf]).tolist() == [5.0, 0.0, np.inf]
+    assert solvers.check_times(10.0**k for k in range(3)).tolist() == [1.0, 10.0, 100.0]
+    assert solvers.check_times({1: "early", 5: "late"}).tolist() == [1.0, 5.0]
+    assert solvers.check_times(map(float, ["1", "inf"])).tolist() == [1.0, np.inf]
