@@ -86,8 +86,19 @@ def check_dtype(dtype: Any) -> np.dtype:
 
 def is_traced(*values: Any) -> bool:
     """Whether JAX traces any of the values, or whatever is computed here, as inside of jax.jit."""
-    # Inside of jax.jit, constants are traced too.
-    return any(isinstance(value, jax.core.Tracer) for value in (*values, jnp.zeros(())))
+    if any(isinstance(value, jax.core.Tracer) for value in values):
+        return True
+    # Outside of all transformations nothing is asked of JAX, whose threads a forked child does not have.
+    if _transformed is not None and _transformed() == _OUTSIDE:
+        return False
+    # Inside of jax.jit, constants are traced too; inside of jax.grad and jax.vmap they are not.
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+_transformed: Callable[[], Any] | None = getattr(
+    importlib.import_module("jax.extend.core"), "get_opaque_trace_state", None
+)
+_OUTSIDE = None if _transformed is None else _transformed()
 
 
 def to_numpy(array: Any) -> np.ndarray:

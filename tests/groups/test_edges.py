@@ -85,7 +85,7 @@ REFUSED = {
         ValueError,
         "matrices must be real, found dtype complex128",
     ),
-    "no dimension": (lambda: groups.trivial(C2, 0), ValueError, r"must be \[2, d, d\]"),
+    "no dimension": (lambda: groups.trivial(C2, 0), ValueError, "k must be a positive integer, found 0"),
     "where NaN is": (
         lambda: groups.Representation(C2, [[[1.0]], [[np.nan]]]),
         ValueError,
