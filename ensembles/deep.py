@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from haarflow import solvers
+from haarflow.cost import Foretelling, cheaper
 from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
@@ -179,7 +180,7 @@ class DeepEnsemble:
         if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
             arch.check(x.shape[1:])
         self._action.check_shape(x.shape[1:])
-        with progress_bar(self._progress) as progress:
+        with progress_bar(self._progress, unseen=self._foretelling(x)) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
                 raise ValueError(_NO_COVARIANCE.format(self._means.solver))
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
@@ -310,7 +311,7 @@ class DeepEnsemble:
             check_room("times", (len(times) * len(x_test),) * 2, "[times x test points, times x test points]")
         elif covariance == "full":
             check_room("times", (len(times), len(x_test), len(x_test)), "[times, test points, test points]")
-        with progress_bar(self._progress) as progress:
+        with progress_bar(self._progress, unseen=self._foretelling(x_test)) as progress:
             if covariance and not fitted.blocks:
                 if self.solver == "krylov":
                     found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver
@@ -381,6 +382,9 @@ class DeepEnsemble:
             # Coefficients, those of the call before, and for derivatives both as a whole and turned by an element.
             check_room("times", (4 if turned else 2, len(times), order), "[arrays, times, coefficients]")
         return fitted, times, x_test
+
+    def _foretelling(self, x: np.ndarray) -> Foretelling:
+        return Foretelling(cheaper(self._kernel, x.shape[1:], self._means.store is not None))
 
     def _trained(self, name: str) -> Fitted:
         if self._fitted is None:

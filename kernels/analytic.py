@@ -12,6 +12,7 @@ from haarflow.kernels.flat import Vectors, flat_gram, of_distances, prepare_vect
 from haarflow.kernels.images import Images, image_gram, prepare_images
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import layout
+from haarflow.kernels.tiling import Report
 
 __all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
 
@@ -105,15 +106,17 @@ class AnalyticKernel:
             return prepare_vectors(x)
         return prepare_images(self.architecture.layers, x)
 
-    def between(self, first: Vectors | Images, second: Vectors | Images | None = None) -> KernelPair:
-        """Evaluate both kernels between two prepared batches, or of one with itself."""
+    def between(
+        self, first: Vectors | Images, second: Vectors | Images | None = None, report: Report | None = None
+    ) -> KernelPair:
+        """Evaluate both kernels between two prepared batches, or of one with itself; `report` hears of new entries."""
         layers = self.architecture.layers
         other = first if second is None else second
         if isinstance(first, Vectors):
             assert isinstance(other, Vectors)
-            return flat_gram(layers, first, other, second is None)
+            return flat_gram(layers, first, other, second is None, report)
         assert isinstance(other, Images)
-        return image_gram(layers, first, other, second is None)
+        return image_gram(layers, first, other, second is None, report)
 
     def of_inner_product(self, sample_shape: tuple[int, ...]) -> bool:
         """Whether the kernels depend on norms and inner products of whole samples only."""

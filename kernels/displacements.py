@@ -20,7 +20,7 @@ from haarflow.kernels.duals import Distances
 from haarflow.kernels.recursion import Marginal, Pair, Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import Segment
 
-__all__ = ["distances", "run", "spreads"]
+__all__ = ["distances", "grids_of", "run", "spreads"]
 
 Fence = Callable[..., Any]
 
@@ -42,7 +42,8 @@ class _Grid(NamedTuple):
         return np.array(list(product(*self.needed)), np.int32).reshape(-1, len(self.shape))
 
 
-def _grids(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[_Grid]:
+def grids_of(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[_Grid]:
+    """Return the positions and displacements of each segment, for samples of a spatial shape."""
     shapes = [shape]
     for segment in segments[:-1]:
         size = segment.pooling.size if isinstance(segment.pooling, AvgPool) else 0
@@ -121,7 +122,7 @@ def _run(
     found: list[Array],
 ) -> Pair:
     rank = x1.ndim - 3
-    grids = _grids(segments, x1.shape[:rank])
+    grids = grids_of(segments, x1.shape[:rank])
     variances: Pair = (jnp.mean(x1 * x1, axis=rank), jnp.mean(x2 * x2, axis=rank))
     begin: Callable[[Any, Array], State] = lambda at, second: distances(x1, second)  # noqa: E731
     moving: Any = x2

@@ -12,21 +12,24 @@ from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import flat_distances, of_states, prepare_vectors
 from haarflow.kernels.images import of_pairs
 from haarflow.kernels.schedule import layout
+from haarflow.kernels.tiling import few_sizes, filled
 
 __all__ = ["ntk_gradient"]
 
 # Numbers of one array over test points and sources, or over pairs of positions and sources.
 _NUMBERS = 2**20
+# Pairs whose slopes are evaluated at a time, at least.
+_FEWEST = 2**9
 
 
 @compiled
 def _slopes(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
-    """Return dTheta/dD, dTheta/dS and dTheta/dq1, element by element."""
+    """Return dTheta/dD, dTheta/dS and dTheta/dq1, element by element, of arrays of one shape."""
 
     def total(D: Array, S: Array, q1: Array) -> Array:
-        return jnp.sum(of_states(layers, Distances(D, S), q1, q2[None, :])[1])
+        return jnp.sum(of_states(layers, Distances(D, S), q1, q2)[1])
 
-    return jax.grad(total, argnums=(0, 1, 2))(D, S, jnp.broadcast_to(q1[:, None], D.shape))
+    return jax.grad(total, argnums=(0, 1, 2))(D, S, q1)
 
 
 @compiled
@@ -83,12 +86,15 @@ def ntk_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, wei
         return out
     kind = layout(layers, x.ndim - 2)
     positions = int(np.prod(x.shape[1:-1])) ** (2 if kind == "displaced" else 1)
-    step = max(1, _NUMBERS // (positions * weights.shape[1]))
+    step = few_sizes(min(len(sources), max(1, _NUMBERS // (positions * weights.shape[1]))))
     with precision(kernel.dtype):
         for each, point in zip(out, x, strict=True):
             for start in range(0, len(sources), step):
                 some = slice(start, start + step)
-                each += to_numpy(_image_gradient(layers, point, sources[some], weights[some], np.bool_(True)))
+                # Filled up with sources without weight, so that other numbers of them are not compiled for.
+                more = ((0, step - len(sources[some])), (0, 0))
+                parts = filled(sources[some], step), np.pad(weights[some], more)
+                each += to_numpy(_image_gradient(layers, point, *parts, np.bool_(True)))
     _check(out)
     return out
 
@@ -102,12 +108,24 @@ def _check(slopes: np.ndarray) -> None:
         )
 
 
-def _flat_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    distances = flat_distances(prepare_vectors(x), prepare_vectors(sources))
-    D, S, q1, q2 = distances
-    total = q1[:, None] + q2[None, :]
+def _all_slopes(kernel: AnalyticKernel, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return `_slopes` of arrays [m, Z] as NumPy arrays, in parts of few sizes."""
+    flat = [part.ravel() for part in arrays]
+    found = tuple(np.empty_like(flat[0]) for _ in range(3))
+    count = few_sizes(flat[0].size, _FEWEST)
     with precision(kernel.dtype):
-        near, far, own = map(to_numpy, _slopes(kernel.architecture.layers, *distances))
+        for start in range(0, flat[0].size, count):
+            some = slice(start, start + count)
+            parts = _slopes(kernel.architecture.layers, *(filled(part[some], count) for part in flat))
+            for whole, part in zip(found, parts, strict=True):
+                whole[some] = np.asarray(part)[: len(whole[some])]
+    return tuple(whole.reshape(arrays[0].shape) for whole in found)
+
+
+def _flat_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    D, S, q1, q2 = flat_distances(prepare_vectors(x), prepare_vectors(sources))
+    total = q1[:, None] + q2[None, :]
+    near, far, own = _all_slopes(kernel, D, S, np.broadcast_to(q1[:, None], D.shape), np.broadcast_to(q2, D.shape))
     eps = float(np.finfo(kernel.dtype).eps)
     # Where points meet, the slope along D is infinite, and the one-sided derivatives cancel.
     meet = (64 * eps) ** 2 * total >= D

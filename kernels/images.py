@@ -9,11 +9,11 @@ from jax import Array
 
 from haarflow.kernels import displacements
 from haarflow.kernels.architecture import AvgPool, Layer
-from haarflow.kernels.backend import compiled, fence, on_cpu, precision, to_numpy
+from haarflow.kernels.backend import compiled, fence, in_threads, on_cpu, precision, to_numpy
 from haarflow.kernels.nearby import close_pairs, interpolate
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import layout, schedule
-from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
+from haarflow.kernels.tiling import Report, Tile, filled, in_tiles
 
 __all__ = ["Images", "image_gram", "of_pairs", "prepare_images"]
 
@@ -23,8 +23,8 @@ _CACHED = 2**15
 _POOLED = 2**21
 # A GPU takes as many pairs at a time as fill it.
 _GPU_PAIRS = 2**12
-# Samples whose spreads are evaluated at a time.
-_SPREADS = 16
+# Samples whose spreads are evaluated at a time, and close pairs: always so many, filled up.
+_SPREADS = _CLOSE = 8
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,20 @@ def prepare_images(layers: tuple[Layer, ...], x: np.ndarray) -> Images:
     last = np.ascontiguousarray(np.moveaxis(x, 0, -1))
     if not any(segment.distances for segment in schedule(layers, x.ndim - 2)):
         return Images(last, ())
-    size = min(_SPREADS, power_of_two(len(x)))
-    parts = []
-    with precision(x.dtype):
-        for start in range(0, len(x), size):
-            some = last[..., start : start + size]
-            found = _spreads(layers, filled(some, size, -1), np.bool_(True))
-            parts.append([to_numpy(part)[..., : some.shape[-1]] for part in found])
+
+    def evaluate(start: int) -> list[np.ndarray]:
+        some = last[..., start : start + _SPREADS]
+        with precision(x.dtype):
+            found = _spreads(layers, filled(some, _SPREADS, -1), np.bool_(True))
+            return [to_numpy(part)[..., : some.shape[-1]] for part in found]
+
+    parts = list(in_threads(evaluate, range(0, len(x), _SPREADS)))
     return Images(last, tuple(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True)))
 
 
-def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool) -> KernelPair:
+def image_gram(
+    layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool, report: Report | None = None
+) -> KernelPair:
     """Return K and Theta [n1, n2] of samples with spatial axes.
 
     Parameters
@@ -106,11 +109,14 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
         Prepared samples.
     symmetric : bool
         Whether they are the same, so that half is evaluated.
+    report : callable, optional
+        As in `in_tiles`.
     """
     dtype = first.x.dtype
-    sides = _sides(layers, first.x.shape[:-2], len(first), len(second))
-    if symmetric:
-        sides = (min(sides),) * 2
+    side = _side(layers, first.x.shape[:-2])
+    # Few samples, as test points are, side by side with many: one at a time, not filled up to a square.
+    few = not symmetric and len(first) <= side // 2
+    sides = (1, side * side) if few else (side, side)
     mends = any(segment.distances for segment in schedule(layers, first.x.ndim - 2))
 
     def evaluate(rows: slice, columns: slice) -> Tile:
@@ -121,7 +127,7 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
             tile = Tile(tuple(np.asarray(part) for part in found))
             return _mended(layers, a.x, b.x, tile) if mends else tile
 
-    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
+    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name, report)
 
 
 def _mended(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, tile: Tile) -> Tile:
@@ -130,17 +136,16 @@ def _mended(layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, tile: Tile)
     rows, columns, ratio = close_pairs(D, q1, q2)
     if len(rows) == 0:
         return tile
-    size = min(a.shape[-1] * b.shape[-1], power_of_two(len(rows)))
 
     def evaluate(x1: np.ndarray, x2: np.ndarray) -> np.ndarray:
-        found = _pairs(layers, *(filled(np.moveaxis(x, 0, -1), size, -1) for x in (x1, x2)), np.bool_(True))
+        found = _pairs(layers, *(filled(np.moveaxis(x, 0, -1), _CLOSE, -1) for x in (x1, x2)), np.bool_(True))
         return np.stack([to_numpy(part)[: len(x1)] for part in found])
 
     parts = []
-    for k in range(0, len(rows), size):
-        i, j = rows[k : k + size], columns[k : k + size]
+    for k in range(0, len(rows), _CLOSE):
+        i, j = rows[k : k + _CLOSE], columns[k : k + _CLOSE]
         left, right = (np.moveaxis(x[..., some], -1, 0) for x, some in ((a, i), (b, j)))
-        parts.append(interpolate(evaluate, left, right, ratio[k : k + size]))
+        parts.append(interpolate(evaluate, left, right, ratio[k : k + _CLOSE]))
     return Tile(tile.values, rows, columns, list(np.concatenate(parts, axis=1)))
 
 
@@ -151,14 +156,13 @@ def _plain_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return D, np.square(first).sum(axis=0) / numbers, np.square(second).sum(axis=0) / numbers
 
 
-def _sides(layers: tuple[Layer, ...], shape: tuple[int, ...], n1: int, n2: int) -> tuple[int, int]:
-    """Return a tile's sides: powers of two, so that the compiler meets few shapes."""
+def _side(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> int:
+    """Return the side of a square tile: a power of two, and the same for all numbers of samples."""
     positions = int(np.prod(shape))
-    pairs = max(1, _CACHED // positions)
+    pairs: float = _CACHED / positions
     if not on_cpu():
         pairs = _GPU_PAIRS
     pool = next((layer for layer in layers if isinstance(layer, AvgPool)), None)
     if layout(layers, len(shape)) == "displaced" and pool is not None:
-        pairs = min(pairs, max(1, _POOLED * pool.size**4 // positions**2))
-    rows = min(power_of_two(n1), power_of_two(pairs**0.5))
-    return rows, min(power_of_two(n2), max(1, power_of_two(pairs / rows)))
+        pairs = min(pairs, _POOLED * pool.size**4 / positions**2)
+    return 1 << max(0, int(np.ceil(np.log2(pairs) / 2 - 0.5)))
