@@ -5,6 +5,7 @@ import warnings
 
 from haarflow.kernels import AnalyticKernel, AvgPool, Flatten, GlobalAvgPool, Kernel
 from haarflow.kernels.architecture import Layer
+from haarflow.kernels.duals import DUALS
 from haarflow.kernels.work import entry_work, position_pairs
 from haarflow.progress import Pace
 
@@ -81,9 +82,9 @@ def _other_networks(kernel: AnalyticKernel, sample_shape: tuple[int, ...]) -> li
     if even:
         halved = (*(side // 2 for side in positions), channels)
         tried.append(("images of half the side", layers, halved))
-        first = next((k for k, layer in enumerate(layers) if layer.kind == "pointwise"), len(layers))
+        first = next((k for k, layer in enumerate(layers) if type(layer) in DUALS), len(layers))
         early = (*layers[: first + 1], AvgPool(2), *layers[first + 1 :])
-        if not any(isinstance(layer, (AvgPool, Flatten)) for layer in layers) and first < whole[0]:
+        if whole and first < whole[0] and not any(isinstance(layer, AvgPool) for layer in layers):
             tried.append(("AvgPool(2) behind the first nonlinearity", early, sample_shape))
     now = entry_work(layers, sample_shape)
     saved = [(what, now / entry_work(other, shape)) for what, other, shape in tried]

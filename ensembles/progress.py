@@ -17,7 +17,9 @@ from haarflow.kernels.orbit_tiles import Progress as Report
 __all__ = ["Counter", "Pace", "progress_bar"]
 
 # What the items of a label are, where their number per second says something.
-_UNITS = {"orbit Gram": "entries", "test kernel": "entries", "prior": "entries", "eigendecomposition": "blocks"}
+_UNITS = {"orbit Gram": "entries", "test kernel": "entries", "eigendecomposition": "blocks"}
+# Of these only the share says something: there are many, or they are of two kinds.
+_SHARES = ("orbit Gram", "test kernel", "prior")
 # Seconds over which a pace is measured: at most, and at least before it is believed, or a few reports.
 _WINDOW, _SOON, _FEW, _LATER = 60.0, 2.0, 6, 10.0
 _COMPILING = "compiling"
@@ -37,6 +39,9 @@ class Pace:
     def add(self, done: int, total: int) -> None:
         """Enter a report."""
         now = monotonic()
+        if self._seen and (done < self._seen[-1][1] or total != self._total):  # another pass
+            self._seen.clear()
+            self._reports = 0
         self._reports, self._total = self._reports + 1, total
         self._seen.append((now, done))
         while len(self._seen) > 2 and now - self._seen[1][0] > _WINDOW:
@@ -68,7 +73,7 @@ class _Share(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.description == _COMPILING:
             return Text(f"{task.elapsed or 0:.0f} s", style="progress.elapsed")
-        if _UNITS.get(task.description) == "entries":
+        if task.description in _SHARES:
             return Text(f"{task.percentage:.0f}%", style="progress.percentage")
         return Text(f"{task.completed:.0f}/{task.total:.0f}", style="progress.download")
 

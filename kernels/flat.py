@@ -16,11 +16,20 @@ from haarflow.kernels.recursion import Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import schedule
 from haarflow.kernels.tiling import Report, Tile, few_sizes, filled, in_tiles
 
-__all__ = ["Vectors", "flat_distances", "flat_gram", "of_distances", "of_products", "of_states", "prepare_vectors"]
+__all__ = [
+    "SMALL_SIDE",
+    "Vectors",
+    "flat_distances",
+    "flat_gram",
+    "of_distances",
+    "of_products",
+    "of_states",
+    "prepare_vectors",
+]
 
 # Sides of a tile: large for BLAS, small for a core's cache; and of one for few samples, or for the rest of many. There
 # are no others, since each would be compiled for.
-_SIDE, _SMALL_SIDE = 512, 64
+_SIDE, SMALL_SIDE = 512, 64
 # Numbers of the differences of close pairs that are held at a time.
 _CLOSE = 2**19
 
@@ -133,8 +142,8 @@ def flat_gram(
 
 def _side(n: int) -> int:
     """Return a tile's side: one of two, and little filled up."""
-    large, small = (-(-n // side) * side for side in (_SIDE, _SMALL_SIDE))
-    return _SIDE if large < 1.1 * small else _SMALL_SIDE
+    large, small = (-(-n // side) * side for side in (_SIDE, SMALL_SIDE))
+    return _SIDE if large < 1.1 * small else SMALL_SIDE
 
 
 def of_products(
@@ -196,7 +205,7 @@ def _apart(a: Vectors, b: Vectors) -> Distances:
 def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
     """Return K and Theta from distances and variances of shapes that broadcast."""
     shape = np.broadcast_shapes(apart.D.shape, q1.shape)
-    count = few_sizes(len(q1), max(1, _SMALL_SIDE // int(np.prod(shape[1:]))))
+    count = few_sizes(len(q1), max(1, SMALL_SIDE // int(np.prod(shape[1:]))))
     pair = KernelPair(*(np.empty(shape, q1.dtype) for _ in range(2)))
     for start in range(0, len(q1), count):
         some = slice(start, start + count)

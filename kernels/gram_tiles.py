@@ -10,10 +10,10 @@ from haarflow.groups import Action, HaarAction
 from haarflow.kernels.aligned import BlockTiles
 from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, copies, orbit_tiles
-from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.prior import kernel_diagonal
 from haarflow.kernels.work import entry_work
 
-__all__ = ["LABEL", "Corner", "GramProblem", "GramSums", "GramTile", "kernel_diagonal", "one_by_one"]
+__all__ = ["LABEL", "Corner", "GramProblem", "GramSums", "GramTile", "one_by_one"]
 
 # What progress on an orbit Gram is called; its items are kernel entries.
 LABEL = "orbit Gram"
@@ -29,8 +29,6 @@ _SMALLEST_SIDE, _LARGEST_SIDE = 64, 2048
 # Duals of pairs of positions in a tile of images, eight seconds at most on two cores; fewer samples along its side
 # would leave much to evaluate for each sample alone.
 _IMAGE_WORK, _SMALLEST_IMAGE_SIDE = 2**31, 4
-# Samples whose K(x, x) are read off one small Gram matrix.
-_DIAGONAL = 32
 
 
 @dataclass(frozen=True)
@@ -292,26 +290,3 @@ def _enter(blocks: list[list[np.ndarray]], sums: BlockTiles, rows: slice, column
                 tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
             block[rows, :, columns] = tile
             block[columns, :, rows] = tile.transpose(2, 3, 0, 1)
-
-
-def kernel_diagonal(kernel: Kernel, x: np.ndarray) -> KernelPair:
-    """Return K(x_i, x_i) and Theta(x_i, x_i) without the Gram matrix.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        Of the network.
-    x : array [m, ...]
-        Samples.
-
-    Returns
-    -------
-    KernelPair
-        [m] each.
-
-    Notes
-    -----
-    Cost: 32 kernel entries for each sample, as diagonals of small Gram matrices.
-    """
-    parts = [kernel(x[i : i + _DIAGONAL]) for i in range(0, len(x), _DIAGONAL)]
-    return KernelPair(*(np.concatenate([np.diagonal(part[k]) for part in parts]) for k in range(2)))

@@ -15,7 +15,7 @@ from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import layout, schedule
 from haarflow.kernels.tiling import Report, Tile, filled, in_tiles
 
-__all__ = ["Images", "image_gram", "of_pairs", "prepare_images"]
+__all__ = ["Images", "image_gram", "of_pairs", "prepare_images", "tile_side"]
 
 # Numbers of one array over positions and pairs that stay in a core's cache.
 _CACHED = 2**15
@@ -113,7 +113,7 @@ def image_gram(
         As in `in_tiles`.
     """
     dtype = first.x.dtype
-    side = _side(layers, first.x.shape[:-2])
+    side = tile_side(layers, first.x.shape[:-2])
     # Few samples, as test points are, side by side with many: one at a time, not filled up to a square.
     few = not symmetric and len(first) <= side // 2
     sides = (1, side * side) if few else (side, side)
@@ -156,7 +156,7 @@ def _plain_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return D, np.square(first).sum(axis=0) / numbers, np.square(second).sum(axis=0) / numbers
 
 
-def _side(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> int:
+def tile_side(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> int:
     """Return the side of a square tile: a power of two, and the same for all numbers of samples."""
     positions = int(np.prod(shape))
     pairs: float = _CACHED / positions
