@@ -14,7 +14,7 @@ from haarflow.kernels.duals import Distances
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.recursion import Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import schedule
-from haarflow.kernels.tiling import Report, Tile, few_sizes, filled, in_tiles
+from haarflow.kernels.tiling import Report, Tile, few_sizes, filled, in_tiles, power_of_two
 
 __all__ = [
     "SMALL_SIDE",
@@ -32,6 +32,8 @@ __all__ = [
 _SIDE, SMALL_SIDE = 512, 64
 # Numbers of the differences of close pairs that are held at a time.
 _CLOSE = 2**19
+# Numbers at relative positions that are evaluated at a time, at least.
+_FEWEST = 2**12
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,8 @@ def _apart(a: Vectors, b: Vectors) -> Distances:
 def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
     """Return K and Theta from distances and variances of shapes that broadcast."""
     shape = np.broadcast_shapes(apart.D.shape, q1.shape)
-    count = few_sizes(len(q1), max(1, SMALL_SIDE // int(np.prod(shape[1:]))))
+    row = int(np.prod(shape[1:]))
+    count = few_sizes(len(q1), SMALL_SIDE if row == 1 else power_of_two(_FEWEST / row))
     pair = KernelPair(*(np.empty(shape, q1.dtype) for _ in range(2)))
     for start in range(0, len(q1), count):
         some = slice(start, start + count)
