@@ -3,13 +3,15 @@
 import sys
 import warnings
 
-from haarflow.kernels import AnalyticKernel, AvgPool, Flatten, GlobalAvgPool, Kernel
+import numpy as np
+
+from haarflow.kernels import AnalyticKernel, AvgPool, Flatten, GlobalAvgPool, Kernel, Store
 from haarflow.kernels.architecture import Layer
 from haarflow.kernels.duals import DUALS
 from haarflow.kernels.work import entry_work, position_pairs
 from haarflow.progress import Pace
 
-__all__ = ["CostWarning", "Foretelling", "cheaper", "outside"]
+__all__ = ["CostWarning", "Foretelling", "cheaper", "foretelling", "outside"]
 
 # Seconds from which on work is foretold.
 LONG = 600.0
@@ -45,6 +47,11 @@ class Foretelling:
         self._told = True
         message = f"the {label} takes {_in_words(remaining)} more at the present pace: {self._advice}"
         warnings.warn(message, CostWarning, stacklevel=outside())
+
+
+def foretelling(kernel: Kernel, x: np.ndarray, store: Store | None) -> Foretelling:
+    """Return what hears of progress with a kernel on samples x [n, ...], and knows what would be cheaper."""
+    return Foretelling(cheaper(kernel, x.shape[1:], store is not None))
 
 
 def cheaper(kernel: Kernel, sample_shape: tuple[int, ...], stored: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from haarflow import solvers
-from haarflow.cost import Foretelling, cheaper
+from haarflow.cost import foretelling
 from haarflow.fitted import Fitted
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.groups import Action, HaarAction, Harmonic, HarmonicSum, Representation, no_action
@@ -68,7 +68,7 @@ class DeepEnsemble:
         Folder that keeps Gram matrices tile by tile, eigendecompositions and Krylov spaces: an interrupted run
         continues where it stopped.
     progress : callable, bool, optional
-        progress(label, done, total); default a bar on a terminal and none elsewhere.
+        progress(label, done, total); default a bar on a terminal, elsewhere a `CostWarning` from ten minutes on.
     executor : distributed.Client, optional
         Whose workers compute tiles and multiply with them; they and this process see the same store.
 
@@ -80,7 +80,8 @@ class DeepEnsemble:
     Notes
     -----
     Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep of dimension d in the output, for covariances and
-    members in the group.
+    members in the group. An entry is one inner product for flat samples; for convolutions on P positions P walks
+    through the network under Flatten, P^2 under GlobalAvgPool (docs/performance.md).
     Source: Gerken & Kessel 2024, section 4; docs/theory.md.
 
     Examples
@@ -172,15 +173,15 @@ class DeepEnsemble:
         Notes
         -----
         Cost: n^2 |G| / 2 kernel entries, (n d)^3 and 8 (n d)^2 bytes for each irrep of the output; with a
-        store that has them, none of it. With covariance: for each irrep of the group, and 24 (n d)^2 bytes:
-        eigenvectors and the NNGP's block are kept, the NTK's block besides while it is factorised.
+        store that has them, none of it; of an entry, see the class. With covariance: for each irrep of the group,
+        and 24 (n d)^2 bytes: eigenvectors and the NNGP's block are kept, the NTK's besides while it is factorised.
         """
         x = as_samples(x, largest=_LARGEST[self._kernel.dtype])
         y = as_labels(y, len(x), None if self._output is None else self._output.dim)
         if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
             arch.check(x.shape[1:])
         self._action.check_shape(x.shape[1:])
-        with progress_bar(self._progress, unseen=self._foretelling(x)) as progress:
+        with progress_bar(self._progress, unseen=foretelling(self._kernel, x, self._means.store)) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
                 raise ValueError(_NO_COVARIANCE.format(self._means.solver))
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
@@ -239,7 +240,8 @@ class DeepEnsemble:
 
         Notes
         -----
-        Cost: m n |G| kernel entries, m (n d)^2 for each irrep of the output, and m n d k for each time.
+        Cost: m n |G| kernel entries (m^2 / 2 more for "full"; of an entry: see the class), m (n d)^2 for each irrep
+        of the output, and m n d k for each time.
         With a covariance 2 m d (n d)^2 operations for each irrep of the group and each time, "full"
         2 m^2 n d^2 more. Memory above the blocks that `fit` lists: a few tiles; "full" 16 m n |G| bytes for
         the test points' kernels, 16 m^2 for each time, and 24 m^2.
@@ -311,7 +313,7 @@ class DeepEnsemble:
             check_room("times", (len(times) * len(x_test),) * 2, "[times x test points, times x test points]")
         elif covariance == "full":
             check_room("times", (len(times), len(x_test), len(x_test)), "[times, test points, test points]")
-        with progress_bar(self._progress, unseen=self._foretelling(x_test)) as progress:
+        with progress_bar(self._progress, unseen=foretelling(self._kernel, x_test, self._means.store)) as progress:
             if covariance and not fitted.blocks:
                 if self.solver == "krylov":
                     found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver
@@ -382,9 +384,6 @@ class DeepEnsemble:
             # Coefficients, those of the call before, and for derivatives both as a whole and turned by an element.
             check_room("times", (4 if turned else 2, len(times), order), "[arrays, times, coefficients]")
         return fitted, times, x_test
-
-    def _foretelling(self, x: np.ndarray) -> Foretelling:
-        return Foretelling(cheaper(self._kernel, x.shape[1:], self._means.store is not None))
 
     def _trained(self, name: str) -> Fitted:
         if self._fitted is None:

@@ -182,6 +182,8 @@ def analytic(architecture: Sequential, dtype: str = "float64") -> AnalyticKernel
     Returns
     -------
     AnalyticKernel
+        Of which an entry costs one inner product for flat samples, P walks through the network for convolutions on
+        P positions under Flatten, and P^2 under GlobalAvgPool: see its call.
 
     Raises
     ------

@@ -82,6 +82,7 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
         options = {**_wide_vectors(), **({"xla_cpu_multi_thread_eigen": False} if alone else {})} if on_cpu() else {}
         return jax.jit(partial(traced, static), compiler_options=options or None)
 
+    @wraps(f)
     def traced(static: Any, *arguments: Any) -> Any:  # runs only where JAX meets arguments of other shapes
         if _here.tell is not None and not _here.compiling:
             _here.compiling = True
