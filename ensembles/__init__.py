@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from haarflow import datasets, finite, groups, kernels, measures, networks, solvers, testing, theorems
+from haarflow.cost import CostWarning
 from haarflow.datasets import one_hot
 from haarflow.deep import DeepEnsemble
 from haarflow.finite import deviation_bound, expected_orbit_mse, members_needed, members_needed_on_orbit
@@ -19,6 +20,7 @@ __version__ = _version("haarflow")
 __all__ = [
     "ClusterWarning",
     "ConvergenceWarning",
+    "CostWarning",
     "DeepEnsemble",
     "DivergenceError",
     "FiniteEnsemble",

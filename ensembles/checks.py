@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.groups import Action, HaarAction
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.misread import warn_of_channels
+from haarflow.kernels.own import OwnKernel
 from haarflow.training import KRYLOV_TOLERANCE, Means
 
 __all__ = ["as_means", "check_choice", "check_clock", "check_sees", "shown", "unknown"]
@@ -74,7 +77,7 @@ def unknown(options: dict[str, Any], method: str, takes: str, instead: str) -> N
         raise TypeError(f"{method} takes {takes}, found {found}: {instead}")
 
 
-def check_sees(kernel: Kernel, action: Action | HaarAction, shape: tuple[int, ...]) -> None:
+def check_sees(kernel: Kernel, action: Action | HaarAction, x: np.ndarray) -> None:
     """Refuse samples that network or action do not fit, and warn of those that are likely to be read otherwise.
 
     Parameters
@@ -83,9 +86,10 @@ def check_sees(kernel: Kernel, action: Action | HaarAction, shape: tuple[int, ..
         Whose network sees them, where it has one.
     action : Action or HaarAction
         How the group acts on them.
-    shape : tuple of int
-        Of one sample.
+    x : array [n, ...]
+        Samples.
     """
+    shape = x.shape[1:]
     architecture = getattr(kernel, "architecture", None)
     if isinstance(architecture, Sequential):
         architecture.check(shape)
@@ -93,6 +97,8 @@ def check_sees(kernel: Kernel, action: Action | HaarAction, shape: tuple[int, ..
     # An action has its own say on which axes are which.
     if isinstance(architecture, Sequential) and isinstance(action, Action) and action.group.order == 1:
         warn_of_channels(architecture.layers, shape)
+    if isinstance(kernel, OwnKernel):
+        kernel.check(x)
 
 
 def shown(kernel: Kernel, action: Action | HaarAction, output: Any, fitted: Fitted | None) -> str:

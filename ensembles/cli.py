@@ -35,6 +35,9 @@ store_app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 
+# Columns that the table of `haarflow bench` takes at least.
+_TABLE = 76
+
 _StorePath = Annotated[Path, typer.Argument(help="The store's folder.")]
 
 
@@ -131,26 +134,39 @@ def bench(
     n: Annotated[
         list[int] | None, typer.Option(min=2, help="Base samples in place of each workload's own; repeatable.")
     ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="C2, C4 or D4 in place of W1's own, at each n; repeatable.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Of which the median counts; the peer's are at most 3.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a look.")] = False,
     no_peer: Annotated[bool, typer.Option("--no-peer", help="Ours alone, without neural-tangents.")] = False,
 ) -> None:
     """Time the workloads beside neural-tangents, and say how much of the machine they reach."""
-    from haarflow.bench import Options, check_data, check_json, peer_missing, plan
+    from haarflow.bench import Options, check_json, installed, peer_missing, plan
+    from haarflow.bench.w1 import GROUPS
 
     console = Console()
-    options = Options(quick, repeats, not no_peer, tuple(n or ()))
+    options = Options(quick, repeats, not no_peer, tuple(n or ()), tuple(name.upper() for name in group or ()))
     try:
         chosen = plan([name.upper() for name in workloads] if workloads else None)
+        for name in options.groups:
+            if name not in GROUPS:
+                raise ValueError(f"--group must be one of {sorted(GROUPS)}, found {name!r}")
         if json is not None:
             check_json(json)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     try:
-        check_data(max(max(options.sized(workload.sizes).ns) for workload in chosen))
-    except (FileNotFoundError, ValueError) as error:
+        images, missing = installed()
+        options = replace(options, images=images)
+        if (most := max(max(options.sized(workload.sizes).ns) for workload in chosen)) > images.most:
+            raise ValueError(f"--n must be at most the {images.most} samples of {images.name}, found {most}")
+    except (ImportError, ValueError) as error:
         console.print(str(error), markup=False, style="red")
         raise typer.Exit(1) from error
+    if missing is not None:
+        said = f"on scikit-learn's digits of 8 x 8 pixels, no more than {images.most} of them: {missing}"
+        console.print(said, markup=False, soft_wrap=True)
     if options.peer and (missing := peer_missing()) is not None:
         console.print(f"ours alone: {missing}", markup=False, soft_wrap=True)
         options = replace(options, peer=False)
@@ -171,7 +187,8 @@ def _bench(console: Console, chosen: "Sequence[Benchmark]", options: "Options", 
             for workload in chosen:
                 rows += workload.run(options, progress)
     finally:
-        console.print(bench_table(rows, rates))
+        # Numbers are not cut where the screen is too narrow for them.
+        Console(width=max(console.width, _TABLE)).print(bench_table(rows, rates))
         questions = "".join(f"{workload.name}: {workload.question}\n" for workload in chosen)
         console.print((questions + notes(rows)).rstrip(), markup=False, highlight=False, soft_wrap=True)
         write_json(json, as_json(rows, rates, options))

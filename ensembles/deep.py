@@ -8,6 +8,7 @@ import numpy as np
 
 from haarflow import solvers
 from haarflow.checks import as_means, check_choice, check_clock, check_sees, shown, unknown
+from haarflow.cost import foretelling
 from haarflow.fitted import Fitted, check_call
 from haarflow.fitting import Clock, fit_problem, with_covariance
 from haarflow.given import refuse_traced
@@ -16,7 +17,6 @@ from haarflow.inputs import as_integer, as_kernel, as_labels, as_number, as_outp
 from haarflow.jacobian import differentiate
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.orbit_tiles import Progress
-from haarflow.kernels.own import OwnKernel
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
 from haarflow.orbit_members import members_on_orbits
@@ -66,7 +66,7 @@ class DeepEnsemble:
         Folder that keeps Gram matrices tile by tile, eigendecompositions and Krylov spaces: an interrupted run
         continues where it stopped.
     progress : callable, bool, optional
-        progress(label, done, total); default a bar on a terminal and none elsewhere.
+        progress(label, done, total); default a bar on a terminal, elsewhere a `CostWarning` from ten minutes on.
     executor : distributed.Client, optional
         Whose workers compute tiles and multiply with them; they and this process see the same store.
 
@@ -78,7 +78,8 @@ class DeepEnsemble:
     Notes
     -----
     Cost: n^2 |G| / 2 kernel entries and (n d)^3 for each irrep of dimension d in the output, for covariances and
-    members in the group.
+    members in the group. An entry is one inner product for flat samples; for convolutions on P positions P walks
+    through the network under Flatten, P^2 under GlobalAvgPool (docs/performance.md).
     Source: Gerken & Kessel 2024, section 4; docs/theory.md.
 
     Examples
@@ -157,16 +158,14 @@ class DeepEnsemble:
         Notes
         -----
         Cost: n^2 |G| / 2 kernel entries, (n d)^3 and 8 (n d)^2 bytes for each irrep of the output; with a
-        store that has them, none of it. With covariance: for each irrep of the group, and 24 (n d)^2 bytes:
-        eigenvectors and the NNGP's block are kept, the NTK's block besides while it is factorised.
+        store that has them, none of it; of an entry, see the class. With covariance: for each irrep of the group,
+        and 24 (n d)^2 bytes: eigenvectors and the NNGP's block are kept, the NTK's besides while it is factorised.
         """
         unknown(others, "fit", "x, y and covariance", _NO_STEPS)
         x = seen_by(self._kernel, x)
         y = as_labels(y, len(x), None if self._output is None else self._output.dim, self._kernel.dtype)
-        check_sees(self._kernel, self._action, x.shape[1:])
-        if isinstance(self._kernel, OwnKernel):
-            self._kernel.check(x)
-        with progress_bar(self._progress) as progress:
+        check_sees(self._kernel, self._action, x)
+        with progress_bar(self._progress, unseen=foretelling(self._kernel, x, self._means.store)) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
                 raise ValueError(_NO_COVARIANCE.format(self._means.solver))
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
@@ -223,7 +222,8 @@ class DeepEnsemble:
 
         Notes
         -----
-        Cost: m n |G| kernel entries, m (n d)^2 for each irrep of the output, and m n d k for each time.
+        Cost: m n |G| kernel entries (m^2 / 2 more for "full"; of an entry: see the class), m (n d)^2 for each irrep
+        of the output, and m n d k for each time.
         With a covariance 2 m d (n d)^2 operations for each irrep of the group and each time, "full"
         2 m^2 n d^2 more. Memory above the blocks that `fit` lists: a few tiles; "full" 16 m n |G| bytes for
         the test points' kernels, 16 m^2 for each time, and 24 m^2.
@@ -337,7 +337,7 @@ class DeepEnsemble:
         self, fitted: Fitted, name: str, x_test: Any, times: Any, covariance: str | None
     ) -> tuple[Law, Drawn | None, Fitted]:
         x_test, times = check_call(fitted, self._kernel, name, x_test, times, covariance)
-        with progress_bar(self._progress) as progress:
+        with progress_bar(self._progress, unseen=foretelling(self._kernel, x_test, self._means.store)) as progress:
             if covariance and not fitted.blocks:
                 if fitted.solver == "krylov":
                     found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver

@@ -14,6 +14,7 @@ from haarflow.fitted import Fitted
 from haarflow.groups import HaarAction, Harmonic
 from haarflow.kernels import Irrep, Kernel, OrbitRows, kernel_diagonal, orbit_rows
 from haarflow.kernels.orbit_tiles import Progress
+from haarflow.kernels.prior import kernel_matrix
 from haarflow.learning import Learnt, learn
 
 __all__ = [
@@ -182,10 +183,10 @@ def evaluate(
         size = np.maximum(np.abs(mean).max(axis=(1, 2)), _visible(fitted, filter, times))
         refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
-        own = kernel_diagonal(kernel, x_test).nngp.astype(float)
+        own = kernel_diagonal(kernel, x_test, progress).nngp.astype(float)
         variance = _without_rounding(own + changes, own, kernel.dtype)
     elif covariance is not None:
-        prior = kernel(x_test).nngp.astype(float)
+        prior = kernel_matrix(kernel, x_test, progress).nngp.astype(float)
         own = np.diagonal(prior).copy()
         # Made and let go one by one: the rows of all irreps are large.
         shares = ((block, _joined(projected.pop(0))) for _, block in blocks)

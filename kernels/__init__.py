@@ -17,13 +17,13 @@ from haarflow.kernels.architecture import (
     Sequential,
     Sin,
 )
-from haarflow.kernels.gram_tiles import kernel_diagonal
 from haarflow.kernels.invariance import InvarianceReport, check_invariance
 from haarflow.kernels.misread import InputWarning
 from haarflow.kernels.orbit_tiles import Irrep, Kernel
 from haarflow.kernels.orbits import OrbitGram, OrbitRows, orbit_gram, orbit_rows
 from haarflow.kernels.own import OwnKernel, from_function
 from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.prior import kernel_diagonal
 from haarflow.kernels.store import Store, StoreError, StoreWarning, digest_array
 from haarflow.kernels.tangents import (
     TangentKernel,

@@ -12,10 +12,11 @@ from haarflow.groups.given import refuse_masked
 from haarflow.kernels.architecture import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Residual, Sequential
 from haarflow.kernels.backend import check_dtype, is_traced
 from haarflow.kernels.duals import DUALS, Distances
-from haarflow.kernels.flat import Vectors, flat_gram, of_distances, prepare_vectors
-from haarflow.kernels.images import Images, image_gram, prepare_images
+from haarflow.kernels.flat import SMALL_SIDE, Vectors, flat_gram, of_distances, prepare_vectors
+from haarflow.kernels.images import Images, image_gram, prepare_images, tile_side
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import layout
+from haarflow.kernels.tiling import Report
 
 __all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
 
@@ -76,9 +77,11 @@ class AnalyticKernel:
 
         Notes
         -----
-        Cost: n1 n2 pairs; a pair costs one inner product and one dual activation a layer for flat inputs,
-        P of them for P positions under Flatten, P^2 where a pooling comes before Flatten, or for
-        GlobalAvgPool. Peak memory above the result: a few tiles (about 100 MB).
+        Cost: n1 n2 entries, half of them without x2. An entry costs one inner product and one dual activation a
+        layer for flat inputs; P of these for P positions under Flatten; P^2 under GlobalAvgPool, 0.6 million on
+        28 x 28 pixels; and with AvgPool(s) P^2 up to it and (P / s^2)^2 behind it under GlobalAvgPool,
+        P (2 s - 1)^2 and P / s^2 under Flatten. A core takes about 10^8 of them a second in ReLU networks. Peak
+        memory above the result: a few tiles (about 100 MB).
         Source: Jacot et al. 2018; Novak et al. 2019; Arora et al. 2019; near coincidence as in docs/theory.md.
         """
         first = self.prepare(x1, "x1")
@@ -155,15 +158,23 @@ class AnalyticKernel:
         limits = np.finfo(self.dtype)
         return float(limits.tiny) ** 0.5 / float(limits.eps) / least
 
-    def between(self, first: Vectors | Images, second: Vectors | Images | None = None) -> KernelPair:
-        """Evaluate both kernels between two prepared batches, or of one with itself."""
+    def between(
+        self, first: Vectors | Images, second: Vectors | Images | None = None, report: Report | None = None
+    ) -> KernelPair:
+        """Evaluate both kernels between two prepared batches, or of one with itself; `report` hears of new entries."""
         layers = self.architecture.layers
         other = first if second is None else second
         if isinstance(first, Vectors):
             assert isinstance(other, Vectors)
-            return flat_gram(layers, first, other, second is None)
+            return flat_gram(layers, first, other, second is None, report)
         assert isinstance(other, Images)
-        return image_gram(layers, first, other, second is None)
+        return image_gram(layers, first, other, second is None, report)
+
+    def batch(self, sample_shape: tuple[int, ...]) -> int:
+        """Return how many samples fill the smallest tile of a batch with itself."""
+        if self.of_inner_product(sample_shape):
+            return SMALL_SIDE
+        return tile_side(self.architecture.layers, sample_shape[:-1])
 
     def of_inner_product(self, sample_shape: tuple[int, ...]) -> bool:
         """Whether the kernels depend on norms and inner products of whole samples only."""
@@ -252,6 +263,8 @@ def analytic(architecture: Sequential, dtype: str = "float64") -> AnalyticKernel
     Returns
     -------
     AnalyticKernel
+        Of which an entry costs one inner product for flat samples, P walks through the network for convolutions on
+        P positions under Flatten, and P^2 under GlobalAvgPool: see its call.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from jax import lax
 
 __all__ = [
     "check_dtype",
+    "compilations_told",
     "compiled",
     "cores",
     "fence",
@@ -125,20 +126,46 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
         static: Any, alone: bool = False
     ) -> Any:  # at the first call, since asking for the platform takes a while
         options = {**_wide_vectors(), **({"xla_cpu_multi_thread_eigen": False} if alone else {})} if on_cpu() else {}
-        return jax.jit(partial(f, static), compiler_options=options or None)
+        return jax.jit(partial(traced, static), compiler_options=options or None)
+
+    @wraps(f)
+    def traced(static: Any, *arguments: Any) -> Any:  # runs only where JAX meets arguments of other shapes
+        if _here.tell is not None and not _here.compiling:
+            _here.compiling = True
+            _here.tell(True)
+        return f(static, *arguments)
 
     @wraps(f)
     def call(static: Any, *arguments: Any) -> Any:
         _check_threads()
         with _compiling:  # two threads would make one each
-            function = jitted(static, getattr(_here, "alone", False))
-        return function(*arguments)
+            function = jitted(static, _here.alone)
+        try:
+            return function(*arguments)
+        finally:
+            if _here.compiling:
+                _here.compiling = False
+                _here.tell(False)
 
     call.jitted = jitted  # type: ignore[attr-defined]
     return call
 
 
 _compiling = threading.Lock()
+
+
+@contextmanager
+def compilations_told(tell: Callable[[bool], None]) -> Iterator[None]:
+    """Have this thread, and those that work for it, call tell(True) before a program is compiled, tell(False) after.
+
+    From whichever thread compiles, and inside its x64 scope: `tell` is not to use JAX. The first run of the program
+    belongs to it.
+    """
+    before, _here.tell = _here.tell, tell
+    try:
+        yield
+    finally:
+        _here.tell = before
 
 
 @cache
@@ -173,14 +200,14 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any], stop: threading.
     """
     _check_threads()
     jobs = list(jobs)
-    if len(jobs) < 2 or cores() < 2 or not on_cpu() or hasattr(_here, "worker"):
+    if len(jobs) < 2 or cores() < 2 or not on_cpu() or _here.worker:
         yield from map(work, jobs)
         return
     # Few in flight: results do not pile up, and whoever stops listening leaves little behind.
     flying: deque[Future[Any]] = deque()
     try:
         for job in jobs:
-            flying.append(_pool().submit(work, job))
+            flying.append(_pool().submit(_told, _here.tell, work, job))
             if len(flying) > 2 * cores():
                 yield flying.popleft().result()
         while flying:
@@ -189,12 +216,28 @@ def in_threads(work: Callable[[Any], Any], jobs: Iterable[Any], stop: threading.
         running = [future for future in flying if not future.cancel()]
         if stop is not None:
             stop.set()
-        if not hasattr(_here, "worker"):  # a generator may be closed by whichever thread collects garbage
+        if not _here.worker:  # a generator may be closed by whichever thread collects garbage
             wait(running)
 
 
-# worker: this thread is one of several, and takes tiles one after the other. alone: XLA has no threads beside it.
-_here = threading.local()
+def _told(tell: Callable[[bool], None] | None, work: Callable[[Any], Any], job: Any) -> Any:
+    _here.tell = tell
+    try:
+        return work(job)
+    finally:
+        _here.tell = None
+
+
+class _Here(threading.local):
+    """What holds in this thread."""
+
+    worker = False  # it is one of several, and takes tiles one after the other
+    alone = False  # XLA has no threads beside it
+    tell: Callable[[bool], None] | None = None  # who is told of compilations
+    compiling = False  # whether they were told of one
+
+
+_here = _Here()
 
 
 @contextmanager

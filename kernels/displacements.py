@@ -24,7 +24,7 @@ from haarflow.kernels.duals import Distances
 from haarflow.kernels.recursion import Marginal, Pair, Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import Segment, schedule
 
-__all__ = ["Doubt", "distances", "of_pairs", "run", "spreads"]
+__all__ = ["Doubt", "distances", "grids_of", "of_pairs", "run", "spreads"]
 
 Fence = Callable[..., Any]
 
@@ -62,7 +62,8 @@ class _Grid(NamedTuple):
         return np.array(combined, np.int32).reshape(len(combined), len(self.shape))
 
 
-def _grids(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[_Grid]:
+def grids_of(segments: Sequence[Segment], shape: tuple[int, ...]) -> list[_Grid]:
+    """Return the positions and displacements of each segment, for samples of a spatial shape."""
     shapes = [shape]
     for segment in segments[:-1]:
         size = segment.pooling.size if isinstance(segment.pooling, AvgPool) else 0
@@ -152,7 +153,7 @@ def _run(
     found: list[Array],
 ) -> tuple[Array, Array, Doubt | None]:
     rank = x1.ndim - 3
-    grids = _grids(segments, x1.shape[:rank])
+    grids = grids_of(segments, x1.shape[:rank])
     variances: Pair = (jnp.mean(x1 * x1, axis=rank), jnp.mean(x2 * x2, axis=rank))
     begin: Callable[[Any, Array], State] = lambda at, second: distances(x1, second)  # noqa: E731
     moving: Any = x2

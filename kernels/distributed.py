@@ -16,7 +16,7 @@ import numpy as np
 from haarflow.kernels.analytic import KERNEL_VERSION
 from haarflow.kernels.backend import one_thread
 from haarflow.kernels.gram_key import check_key
-from haarflow.kernels.gram_tiles import Corner, GramTile
+from haarflow.kernels.gram_tiles import LABEL, Corner, GramTile
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.store import StoreError
 from haarflow.kernels.tile_store import TileStore
@@ -136,7 +136,7 @@ class Cluster:
         from distributed import as_completed
 
         missing = self.tiles.problem.corners()
-        total, done = len(missing), 0
+        done = 0
         for some in self._rounds(missing, "tile"):
             sent = self._everywhere()
             futures = {self.executor.submit(_make, sent, _version(self.tiles), c, pure=False): c for c in some}
@@ -151,10 +151,10 @@ class Cluster:
                         f"{self.tiles.store.path} does not hold it"
                     )
                 missing.remove(corner)
-                done += 1
+                done += self.tiles.problem.entries_of(corner)
                 yield corner, tile
                 if progress is not None:
-                    progress("orbit Gram", done, total)
+                    progress(LABEL, done, self.tiles.problem.entries)
 
     def product(self, irrep: int, v: np.ndarray) -> np.ndarray:
         """Multiply vectors [n d, p] with one block: `TiledBlock.product`, a column of tiles a task."""

@@ -9,19 +9,31 @@ import numpy as np
 from jax import Array, lax
 
 from haarflow.kernels.architecture import Layer
-from haarflow.kernels.backend import compiled, precision, to_numpy
+from haarflow.kernels.backend import compiled, precision
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.recursion import Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import schedule
-from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
+from haarflow.kernels.tiling import Report, Tile, few_sizes, filled, in_tiles, power_of_two
 
-__all__ = ["Vectors", "flat_angles", "flat_gram", "of_distances", "of_products", "of_states", "prepare_vectors"]
+__all__ = [
+    "SMALL_SIDE",
+    "Vectors",
+    "flat_angles",
+    "flat_gram",
+    "of_distances",
+    "of_products",
+    "of_states",
+    "prepare_vectors",
+]
 
-# Sides of a tile: large for BLAS, small for a core's cache.
-_SIDE = 512
+# Sides of a tile: large for BLAS, small for a core's cache; and of one for few samples, or for the rest of many. There
+# are no others, since each would be compiled for.
+_SIDE, SMALL_SIDE = 512, 64
 # Numbers of the differences of close pairs that are held at a time.
 _CLOSE = 2**19
+# Numbers at relative positions that are evaluated at a time, at least.
+_FEWEST = 2**12
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,9 @@ def _vectors_tile(layers: tuple[Layer, ...], u1: Array, u2: Array, q1: Array, q2
     return *_of_cosines(layers, c, q1[:, None], q2[None]), close, jnp.any(close)
 
 
-def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmetric: bool) -> KernelPair:
+def flat_gram(
+    layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmetric: bool, report: Report | None = None
+) -> KernelPair:
     """Return K and Theta [n1, n2] of flat samples.
 
     Parameters
@@ -99,6 +113,8 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
         Prepared samples.
     symmetric : bool
         Whether they are the same, so that half is evaluated.
+    report : callable, optional
+        As in `in_tiles`.
     """
     dtype = first.unit.dtype
     sides = (_side(len(first)), _side(len(second)))
@@ -121,15 +137,13 @@ def flat_gram(layers: tuple[Layer, ...], first: Vectors, second: Vectors, symmet
         i, j = np.nonzero(close[: len(a), : len(b)])
         return _mended(layers, values, i, j, lambda i, j: (a[i], b[j]))
 
-    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
+    return in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name, report)
 
 
 def _side(n: int) -> int:
-    """Return a tile's side: few shapes, and little filled up."""
-    if n <= _SIDE:
-        return power_of_two(n)
-    large, small = (-(-n // side) * side for side in (_SIDE, _SIDE // 2))
-    return _SIDE if large < 1.1 * small else _SIDE // 2
+    """Return a tile's side: one of two, and little filled up."""
+    large, small = (-(-n // side) * side for side in (_SIDE, SMALL_SIDE))
+    return _SIDE if large < 1.1 * small else SMALL_SIDE
 
 
 def of_products(
@@ -189,10 +203,18 @@ def _apart(a: Vectors, b: Vectors) -> Distances:
 
 def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
     """Return K and Theta from distances and variances of shapes that broadcast."""
-    count = power_of_two(len(q1))
-    with precision(q1.dtype):
-        found = _of_distances(layers, *jax.tree.map(lambda part: filled(part, count), (apart, q1, q2)))
-        return KernelPair(*(to_numpy(part)[: len(q1)] for part in found))
+    shape = np.broadcast_shapes(*(part.shape for part in jax.tree.leaves(apart)), q1.shape)
+    row = int(np.prod(shape[1:]))
+    count = few_sizes(len(q1), SMALL_SIDE if row == 1 else power_of_two(_FEWEST / row))
+    pair = KernelPair(*(np.empty(shape, q1.dtype) for _ in range(2)))
+    for start in range(0, len(q1), count):
+        some = slice(start, start + count)
+        parts = jax.tree.map(lambda part, some=some: filled(part[some], count), (apart, q1, q2))
+        with precision(q1.dtype):
+            found = _of_distances(layers, *parts)
+            for whole, part in zip(pair, found, strict=True):
+                whole[some] = np.asarray(part)[: len(whole[some])]
+    return pair
 
 
 def flat_angles(a: Vectors, b: Vectors) -> Distances:

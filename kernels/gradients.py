@@ -14,21 +14,24 @@ from haarflow.kernels.displacements import of_pairs
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import Vectors, flat_angles, of_states, prepare_vectors
 from haarflow.kernels.schedule import layout
+from haarflow.kernels.tiling import few_sizes, filled
 
 __all__ = ["ntk_gradient"]
 
 # Numbers of one array over test points and sources, or over pairs of positions and sources.
 _NUMBERS = 2**20
+# Pairs whose slopes are evaluated at a time, at least.
+_FEWEST = 2**9
 
 
 @compiled
 def _slopes(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Array) -> tuple[Distances, Array]:
-    """Return Theta's derivatives with respect to distances and q1, element by element."""
+    """Return Theta's derivatives with respect to distances and q1, element by element, of arrays of one shape."""
 
     def total(apart: Distances, q1: Array) -> Array:
-        return jnp.sum(of_states(layers, apart, q1, q2[None, :])[1])
+        return jnp.sum(of_states(layers, apart, q1, q2)[1])
 
-    return jax.grad(total, argnums=(0, 1))(apart, jnp.broadcast_to(q1[:, None], (len(q1), len(q2))))
+    return jax.grad(total, argnums=(0, 1))(apart, q1)
 
 
 @compiled
@@ -89,12 +92,15 @@ def ntk_gradient(
         return out
     kind = layout(layers, x.ndim - 2)
     positions = int(np.prod(x.shape[1:-1])) ** (2 if kind == "displaced" else 1)
-    step = max(1, _NUMBERS // (positions * weights.shape[1]))
+    step = few_sizes(min(len(sources), max(1, _NUMBERS // (positions * weights.shape[1]))))
     with precision(kernel.dtype):
         for each, point in zip(out, x, strict=True):
             for start in range(0, len(sources), step):
                 some = slice(start, start + step)
-                each += to_numpy(_image_gradient(layers, point, sources[some], weights[some], np.bool_(True)))
+                # Filled up with sources without weight, so that other numbers of them are not compiled for.
+                more = ((0, step - len(sources[some])), (0, 0))
+                parts = filled(sources[some], step), np.pad(weights[some], more)
+                each += to_numpy(_image_gradient(layers, point, *parts, np.bool_(True)))
     _check(out, first)
     return out
 
@@ -106,6 +112,27 @@ def _check(slopes: np.ndarray, first: int) -> None:
             f"x_test must be where the mean has a derivative, found none at sample {first + bad[0]}: without bias, "
             "ReLU networks have none at blank patches or at the zero sample"
         )
+
+
+def _all_slopes(
+    kernel: AnalyticKernel, apart: Distances, q1: np.ndarray, q2: np.ndarray
+) -> tuple[Distances, np.ndarray]:
+    """Return `_slopes` of distances [m, Z] and variances [m], [Z] as NumPy arrays, in parts of few sizes."""
+    shape = len(q1), len(q2)
+    arrays = apart, np.broadcast_to(q1[:, None], shape), np.broadcast_to(q2, shape)
+    flat = jax.tree.map(lambda part: part.ravel(), arrays)
+    found = jax.tree.map(lambda part: np.empty(shape, part.dtype), arrays[:2])
+    size = len(q1) * len(q2)
+    count = few_sizes(size, _FEWEST)
+    with precision(kernel.dtype):
+        for start in range(0, size, count):
+            some = slice(start, start + count)
+            parts = jax.tree.map(lambda part, some=some: filled(part[some], count), flat)
+            slopes = _slopes(kernel.architecture.layers, *parts)
+            for whole, part in zip(jax.tree.leaves(found), jax.tree.leaves(slopes), strict=True):
+                flat_whole = whole.reshape(-1)
+                flat_whole[some] = np.asarray(part)[: len(flat_whole[some])]
+    return found
 
 
 def _flat_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -124,9 +151,8 @@ def _of_angles(
 ) -> np.ndarray:
     apart = flat_angles(a, b)
     s1, s2 = np.sqrt(a.q)[:, None], np.sqrt(b.q)
-    with precision(kernel.dtype):
-        found, own = _slopes(kernel.architecture.layers, apart, a.q, b.q)
-        near, far, own = map(to_numpy, (found.near, found.far, own))
+    found, own = _all_slopes(kernel, apart, a.q, b.q)
+    near, far = found.near, found.far
     eps = float(np.finfo(kernel.dtype).eps)
     # Where points meet, or are parallel, the slope along near is infinite, and the one-sided derivatives cancel.
     rounding = (64 * eps) ** 2 * s1 * s2
@@ -152,8 +178,7 @@ def _of_angles(
 def _at_zero(kernel: AnalyticKernel, b: Vectors, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the same at x = 0, which has no angle."""
     zero = np.zeros(1, b.q.dtype)
-    with precision(kernel.dtype):
-        found, own = _slopes(kernel.architecture.layers, Distances(b.q[None], b.q[None]), zero, b.q)
-        near, far, own = map(to_numpy, (found.D, found.S, own))
+    found, own = _all_slopes(kernel, Distances(b.q[None], b.q[None]), zero, b.q)
+    near, far = found.D, found.S
     # D = |x - z|^2 / d, S = |x + z|^2 / d; q1 = |x|^2 / d has no slope here, unless it is infinite.
     return np.asarray(np.einsum("z,zc,zd->cd", (far - near + 0 * own)[0], weights, sources, optimize=True))

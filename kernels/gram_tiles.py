@@ -1,17 +1,22 @@
 """The orbit Gram in square tiles: each is computed alone, kept alone, and lost alone."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
 from haarflow.groups import Action, HaarAction
 from haarflow.kernels.aligned import BlockTiles
 from haarflow.kernels.analytic import AnalyticKernel
-from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
-from haarflow.kernels.own import as_own
-from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, copies, orbit_tiles
+from haarflow.kernels.prior import kernel_diagonal
+from haarflow.kernels.work import entry_work
 
-__all__ = ["Corner", "GramProblem", "GramSums", "GramTile", "kernel_diagonal"]
+__all__ = ["LABEL", "Corner", "GramProblem", "GramSums", "GramTile", "one_by_one"]
+
+# What progress on an orbit Gram is called; its items are kernel entries.
+LABEL = "orbit Gram"
 
 # (i, j), i <= j: the row and the column of a tile.
 Corner = tuple[int, int]
@@ -21,8 +26,9 @@ _TILE_BYTES = 2**25
 # Kernel entries of a tile: some seconds, for kernels of inner products and for others.
 _CHEAP_ENTRIES, _ENTRIES = 2**28, 2**16
 _SMALLEST_SIDE, _LARGEST_SIDE = 64, 2048
-# Samples whose K(x, x) are read off one small Gram matrix.
-_DIAGONAL = 32
+# Duals of pairs of positions in a tile of images, eight seconds at most on two cores; fewer samples along its side
+# would leave much to evaluate for each sample alone.
+_IMAGE_WORK, _SMALLEST_IMAGE_SIDE = 2**31, 4
 
 
 @dataclass(frozen=True)
@@ -76,16 +82,37 @@ class GramProblem:
     irreps: tuple[Irrep, ...]
     nngp: bool = False
 
-    @property
+    def __getstate__(self) -> dict[str, object]:
+        # A worker finds the side by its own version's rules, which are compared with those here.
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @cached_property
     def side(self) -> int:
         """Samples along the side of a tile, the same whatever their number."""
         numbers = sum(irrep.dim**2 for irrep in self.irreps) * (2 if self.nngp else 1)
-        cheap = isinstance(self.kernel, AnalyticKernel) and self.kernel.of_inner_product(self.x.shape[1:])
-        entries = _CHEAP_ENTRIES if cheap else _ENTRIES
+        entries, smallest = (_CHEAP_ENTRIES if self._of_inner_product else _ENTRIES), _SMALLEST_SIDE
+        if isinstance(self.kernel, AnalyticKernel) and not self._of_inner_product:
+            work = entry_work(self.kernel.architecture.layers, self.x.shape[1:])
+            entries, smallest = min(entries, _IMAGE_WORK // work), _SMALLEST_IMAGE_SIDE
         if isinstance(self.action, Action):
             entries //= self.action.group.order
-        side = min(_TILE_BYTES / np.dtype(self.kernel.dtype).itemsize / numbers, entries) ** 0.5
-        return int(min(_LARGEST_SIDE, max(_SMALLEST_SIDE, 1 << int(np.log2(side)))))
+        side = min(_TILE_BYTES / np.dtype(self.kernel.dtype).itemsize / numbers, max(entries, 1)) ** 0.5
+        return int(min(_LARGEST_SIDE, max(smallest, 1 << int(np.log2(side)))))
+
+    @property
+    def _of_inner_product(self) -> bool:
+        return isinstance(self.kernel, AnalyticKernel) and self.kernel.of_inner_product(self.x.shape[1:])
+
+    @cached_property
+    def entries(self) -> int:
+        """Kernel entries of all tiles together."""
+        return sum(map(self.entries_of, self.corners()))
+
+    def entries_of(self, corner: Corner) -> int:
+        """Return how many kernel entries one tile takes, about half of them on the diagonal of inner products."""
+        rows, columns = (self.span(i).stop - self.span(i).start for i in corner)
+        halved = corner[0] == corner[1] and self._of_inner_product
+        return (rows * (rows + 1) // 2 if halved else rows * columns) * copies(self.action)
 
     def corners(self) -> list[Corner]:
         """Return the tiles (i, j), i <= j, that cover all pairs."""
@@ -125,11 +152,12 @@ class GramProblem:
         corner : (int, int)
             (i, j), i <= j.
         progress : callable, optional
-            progress(label, done, total) between its parts.
+            progress(label, done, total) between its parts, in kernel entries as `entries_of` counts them.
 
         Notes
         -----
-        Cost: side^2 |G| kernel entries, half of them on the diagonal; memory the tile and a few small ones.
+        Cost: side^2 |G| kernel entries, half of them on the diagonal of inner products; memory the tile and a few
+        small ones.
         """
         rows, columns = (self.span(i) for i in corner)
         square = corner[0] == corner[1]
@@ -141,8 +169,16 @@ class GramProblem:
         sums = np.zeros(sizes[0]), np.zeros(sizes[1])
         diagonal = np.zeros(sizes[0] if square else 0)
         x1, x2 = self.x[rows], None if square else self.x[columns]
-        count, tiles = orbit_tiles(self.kernel, self.action, x1, x2, self.irreps, self.nngp)
-        for done, (some, others, found) in enumerate(tiles):
+        done, whole = 0, self.entries_of(corner)
+
+        def told(some: int) -> None:
+            nonlocal done
+            done += some
+            if progress is not None:
+                progress(LABEL, whole * done // count, whole)
+
+        count, tiles = orbit_tiles(self.kernel, self.action, x1, x2, self.irreps, self.nngp, told)
+        for some, others, found in tiles:
             if square:
                 self._enter_half(blocks, sums[0], diagonal, found, some, others)
             else:
@@ -151,8 +187,6 @@ class GramProblem:
                 for family, parts in zip(blocks, (found.ntk, found.nngp), strict=False):
                     for block, part in zip(family, parts, strict=True):
                         block[some, :, others] = part
-            if progress is not None:
-                progress("orbit Gram", done + 1, count)
         ntk, *rest = (tuple(b.reshape(sizes[0] * b.shape[1], -1) for b in family) for family in blocks)
         return GramTile(ntk, rest[0] if rest else (), sums[0], sums[0] if square else sums[1], diagonal)
 
@@ -179,6 +213,40 @@ class GramProblem:
             own = kernel_diagonal(self.kernel, self.x[columns]).ntk if square.plain is None else square.plain.diagonal()
             diagonal[columns] = own
             _enter(blocks, square, columns, columns)
+
+
+def one_by_one(
+    problem: GramProblem,
+    corners: Sequence[Corner],
+    make: Callable[[Corner, Progress | None], GramTile],
+    progress: Progress | None,
+    done: int = 0,
+) -> Iterator[tuple[Corner, GramTile]]:
+    """Yield tiles as they are made, and report how many of the problem's entries are done, within tiles too.
+
+    Parameters
+    ----------
+    problem : GramProblem
+        Whose tiles they are.
+    corners : sequence of (int, int)
+        Which, in this order.
+    make : callable
+        (corner, progress) -> tile.
+    progress : callable or None
+        progress(label, done, total).
+    done : int
+        Entries of tiles that there are already.
+    """
+    for corner in corners:
+
+        def within(label: str, some: int, _: int, before: int = done) -> None:
+            assert progress is not None
+            progress(label, before + some, problem.entries)
+
+        yield corner, make(corner, None if progress is None else within)
+        done += problem.entries_of(corner)
+        if progress is not None:
+            progress(LABEL, done, problem.entries)
 
 
 class GramSums:
@@ -222,27 +290,3 @@ def _enter(blocks: list[list[np.ndarray]], sums: BlockTiles, rows: slice, column
                 tile = (tile + tile.transpose(2, 3, 0, 1)) / 2
             block[rows, :, columns] = tile
             block[columns, :, rows] = tile.transpose(2, 3, 0, 1)
-
-
-def kernel_diagonal(kernel: Kernel, x: np.ndarray) -> KernelPair:
-    """Return K(x_i, x_i) and Theta(x_i, x_i) without the Gram matrix.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        Of the network.
-    x : array [m, ...]
-        Samples.
-
-    Returns
-    -------
-    KernelPair
-        [m] each.
-
-    Notes
-    -----
-    Cost: 32 kernel entries for each sample, as diagonals of small Gram matrices.
-    """
-    kernel = as_own(kernel)
-    parts = [kernel(x[i : i + _DIAGONAL]) for i in range(0, len(x), _DIAGONAL)]
-    return KernelPair(*(np.concatenate([np.diagonal(part[k]) for part in parts]) for k in range(2)))

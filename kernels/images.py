@@ -14,10 +14,10 @@ from haarflow.kernels.displacements import Doubt
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import homogeneous, layout, schedule
 from haarflow.kernels.spreads import spreads_of
-from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
+from haarflow.kernels.tiling import Report, Tile, filled, in_tiles
 from haarflow.kernels.unresolved import evaluated, unresolved
 
-__all__ = ["Images", "image_gram", "prepare_images"]
+__all__ = ["Images", "image_gram", "prepare_images", "tile_side"]
 
 # Numbers of one array over positions and pairs that stay in a core's cache.
 _CACHED = 2**15
@@ -82,7 +82,9 @@ def _root_mean_squares(x: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64) / x.shape[1]) * largest
 
 
-def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool) -> KernelPair:
+def image_gram(
+    layers: tuple[Layer, ...], first: Images, second: Images, symmetric: bool, report: Report | None = None
+) -> KernelPair:
     """Return K and Theta [n1, n2] of samples with spatial axes.
 
     Parameters
@@ -93,11 +95,14 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
         Prepared samples.
     symmetric : bool
         Whether they are the same, so that half is evaluated.
+    report : callable, optional
+        As in `in_tiles`.
     """
     dtype = first.x.dtype
-    sides = _sides(layers, first.x.shape[:-2], len(first), len(second))
-    if symmetric:
-        sides = (min(sides),) * 2
+    side = tile_side(layers, first.x.shape[:-2])
+    # Few samples, as test points are, side by side with many: one at a time, not filled up to a square.
+    few = not symmetric and len(first) <= side // 2
+    sides = (1, side * side) if few else (side, side)
 
     def evaluate(rows: slice, columns: slice) -> Tile:
         a, b = first[rows], second[columns]
@@ -113,7 +118,7 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
             return Tile(tuple(values))
         return Tile(tuple(values), i, j, list(evaluated(layers, a.x, b.x, (a.size, b.size), i, j)))
 
-    found = in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name)
+    found = in_tiles(evaluate, len(first), len(second), sides, symmetric, dtype.name, report)
     if homogeneous(layers):
         for i, size in enumerate(first.size):
             for part in found:
@@ -121,14 +126,13 @@ def image_gram(layers: tuple[Layer, ...], first: Images, second: Images, symmetr
     return found
 
 
-def _sides(layers: tuple[Layer, ...], shape: tuple[int, ...], n1: int, n2: int) -> tuple[int, int]:
-    """Return a tile's sides: powers of two, so that the compiler meets few shapes."""
+def tile_side(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> int:
+    """Return the side of a square tile: a power of two, and the same for all numbers of samples."""
     positions = int(np.prod(shape))
-    pairs = max(1, _CACHED // positions)
+    pairs: float = _CACHED / positions
     if not on_cpu():
         pairs = _GPU_PAIRS
     pool = next((layer for layer in layers if isinstance(layer, AvgPool)), None)
     if layout(layers, len(shape)) == "displaced" and pool is not None:
-        pairs = min(pairs, max(1, _POOLED * pool.size**4 // positions**2))
-    rows = min(power_of_two(n1), power_of_two(pairs**0.5))
-    return rows, min(power_of_two(n2), max(1, power_of_two(pairs / rows)))
+        pairs = min(pairs, _POOLED * pool.size**4 / positions**2)
+    return 1 << max(0, int(np.ceil(np.log2(pairs) / 2 - 0.5)))

@@ -17,8 +17,9 @@ from haarflow.kernels.analytic import AnalyticKernel
 from haarflow.kernels.backend import in_threads
 from haarflow.kernels.flat import Vectors, of_products, prepare_vectors
 from haarflow.kernels.pair import KernelPair
+from haarflow.kernels.tiling import Report
 
-__all__ = ["Irrep", "Kernel", "OrbitTile", "Progress", "orbit_tiles"]
+__all__ = ["Irrep", "Kernel", "OrbitTile", "Progress", "copies", "orbit_tiles"]
 
 Irrep = Representation | Harmonic
 # Called as progress(label, done, total).
@@ -62,7 +63,13 @@ class OrbitTile(NamedTuple):
     sums: BlockTiles
 
 
+# How many entries all tiles take, and the tiles.
 Tiles = tuple[int, Iterator[OrbitTile]]
+
+
+def copies(action: Action | HaarAction) -> int:
+    """Return how many kernel entries one pair of samples takes: |G|, or a compact group's nodes."""
+    return action.group.order if isinstance(action, Action) else evaluations(action)
 
 
 def orbit_tiles(
@@ -72,8 +79,9 @@ def orbit_tiles(
     x2: np.ndarray | None,
     irreps: Sequence[Irrep],
     nngp: bool,
+    report: Report | None = None,
 ) -> Tiles:
-    """Return how many tiles cover all pairs, and the tiles as they are evaluated.
+    """Return how many kernel entries all pairs take, and tiles that cover them as they are evaluated.
 
     Parameters
     ----------
@@ -90,6 +98,8 @@ def orbit_tiles(
         What the sums are weighted with.
     nngp : bool
         Whether K is summed too.
+    report : callable, optional
+        Told how many entries are new, between tiles and within them, by the thread that takes the tiles.
 
     Returns
     -------
@@ -97,12 +107,12 @@ def orbit_tiles(
 
     Notes
     -----
-    Cost: n1 n2 |G| kernel entries, half of them for x2 = None. Memory: a few tiles, each of at most
-    2^21 numbers.
+    Cost: n1 n2 |G| kernel entries, about half of them for x2 = None; for what an entry costs see
+    `AnalyticKernel.__call__`. Memory: a few tiles, each of at most 2^21 numbers.
     """
     if isinstance(action, HaarAction):
         assert isinstance(kernel, AnalyticKernel)
-        return _aligned(kernel, action, x1, x2, cast(Sequence[Harmonic], irreps))
+        return _reported(_aligned(kernel, action, x1, x2, cast(Sequence[Harmonic], irreps)), copies(action), report)
     weights = [cast(Representation, irrep).matrices.astype(kernel.dtype) for irrep in irreps]
     if (
         isinstance(kernel, AnalyticKernel)
@@ -110,8 +120,21 @@ def orbit_tiles(
         and kernel.of_inner_product(x1.shape[1:])
         and action.correlate(x1[:1], x1[:1]) is not None
     ):
-        return _transformed(kernel, action, x1, x2, weights, nngp)
-    return _listed(kernel, action, x1, x2, weights, nngp)
+        return _reported(_transformed(kernel, action, x1, x2, weights, nngp), action.group.order, report)
+    return _listed(kernel, action, x1, x2, weights, nngp, report)
+
+
+def _reported(tiles: Tiles, each: int, report: Report | None) -> Tiles:
+    """Turn pairs of samples into entries, and report them tile by tile."""
+    pairs, found = tiles
+
+    def told() -> Iterator[OrbitTile]:
+        for tile in found:
+            if report is not None:
+                report((tile.rows.stop - tile.rows.start) * (tile.columns.stop - tile.columns.start) * each)
+            yield tile
+
+    return pairs * each, told()
 
 
 def _aligned(
@@ -124,7 +147,7 @@ def _aligned(
         OrbitTile(rows, columns, aligned_tiles(kernel, action, x1[rows], second[columns], irreps))
         for rows, columns in corners
     )
-    return len(corners), found
+    return _pairs(corners), found
 
 
 def _transformed(
@@ -162,7 +185,7 @@ def _transformed(
         kappas = [part.reshape(len(a), len(b), order) for part in values]
         return OrbitTile(*corner, _summed(kappas, weights, nngp, action.group.identity, "ijg,gx->ijx"))
 
-    return len(corners), in_threads(evaluate, corners)
+    return _pairs(corners), in_threads(evaluate, corners)
 
 
 def _samples(
@@ -189,6 +212,7 @@ def _listed(
     x2: np.ndarray | None,
     weights: Sequence[np.ndarray],
     nngp: bool,
+    report: Report | None,
 ) -> Tiles:
     order = action.group.order
     analytic = kernel if isinstance(kernel, AnalyticKernel) else None
@@ -222,11 +246,16 @@ def _listed(
             moved = orbit(columns)  # listed once, for all rows above
             for i in range(0, end, height):
                 rows = slice(i, min(i + height, end))
-                pair = analytic.between(first[rows], moved) if analytic else kernel(first[rows], moved)  # type: ignore
+                if analytic:
+                    pair = analytic.between(first[rows], moved, report)  # type: ignore[index, arg-type]
+                else:
+                    pair = kernel(first[rows], moved)
+                    if report is not None:
+                        report(pair.ntk.size)
                 kappas = [part.reshape(rows.stop - i, order, -1) for part in (pair.nngp, pair.ntk)]
                 yield OrbitTile(rows, columns, _summed(kappas, weights, nngp, action.group.identity, "igj,gx->ijx"))
 
-    return sum(-(-end // height) for _, end in spans), evaluated()
+    return sum((columns.stop - columns.start) * end for columns, end in spans) * order, evaluated()
 
 
 def _summed(
@@ -264,6 +293,10 @@ def _corners(n1: int, n2: int, side: int, symmetric: bool) -> list[tuple[slice, 
         for i in range(0, n1, side)
         if not symmetric or i <= j
     ]
+
+
+def _pairs(corners: Sequence[tuple[slice, slice]]) -> int:
+    return sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in corners)
 
 
 def _square_side(order: int) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from haarflow.groups import Action, HaarAction
-from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile
-from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, orbit_tiles
+from haarflow.kernels.gram_tiles import Corner, GramProblem, GramSums, GramTile, one_by_one
+from haarflow.kernels.orbit_tiles import Irrep, Kernel, Progress, copies, orbit_tiles
 from haarflow.kernels.own import as_own
 
 __all__ = ["OrbitGram", "OrbitRows", "assemble", "computed_tiles", "orbit_gram", "orbit_rows"]
@@ -78,7 +78,7 @@ def orbit_gram(
     irreps : sequence of Representation
         Blocks asked for.
     progress : callable, optional
-        Called as progress(label, done, total) between tiles.
+        Called as progress(label, done, total) between tiles and within them, in kernel entries.
     nngp : bool
         Whether the blocks of K are assembled too, in the same pass.
 
@@ -88,8 +88,9 @@ def orbit_gram(
 
     Notes
     -----
-    Cost: about n^2 |G| / 2 kernel entries, since kappa_ij(g) = kappa_ji(g^-1); memory 8 (n d)^2 bytes for
-    each block and a few tiles.
+    Cost: about n^2 |G| / 2 kernel entries, since kappa_ij(g) = kappa_ji(g^-1), each of them one inner product for
+    flat samples, P walks for P positions under Flatten, P^2 under GlobalAvgPool (`AnalyticKernel.__call__`); memory
+    8 (n d)^2 bytes for each block and a few tiles.
     Source: Gerken & Kessel 2024; docs/theory.md.
     """
     problem = GramProblem(as_own(kernel), action, x, tuple(irreps), nngp)
@@ -97,22 +98,18 @@ def orbit_gram(
 
 
 def computed_tiles(problem: GramProblem, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
-    """Yield all tiles as they are computed; a single one reports its parts."""
-    corners = problem.corners()
-    for done, corner in enumerate(corners):
-        yield corner, problem.compute(corner, progress if len(corners) == 1 else None)
-        if progress is not None and len(corners) > 1:
-            progress("orbit Gram", done + 1, len(corners))
+    """Yield all tiles as they are computed."""
+    return one_by_one(problem, problem.corners(), problem.compute, progress)
 
 
 def assemble(problem: GramProblem, tiles: Iterable[tuple[Corner, GramTile]]) -> OrbitGram:
     """Enter all tiles, in any order, into whole blocks; a single tile's are handed over as they are."""
-    n = len(problem.x)
+    n, alone = len(problem.x), len(problem.corners()) == 1
     sums, families = GramSums(problem), []
     for corner, tile in tiles:
         sums.add(corner, tile)
         parts = [tile.ntk, tile.nngp] if problem.nngp else [tile.ntk]
-        if len(problem.corners()) == 1:
+        if alone:
             families = [list(family) for family in parts]
             continue
         if not families:
@@ -152,10 +149,19 @@ def orbit_rows(
 
     Notes
     -----
-    Cost: m n |G| kernel entries; memory a few tiles, and at most 256 MB of rows for each kernel, or one row.
+    Cost: m n |G| kernel entries, which cost what those of `orbit_gram` do; memory a few tiles, and at most 256 MB of
+    rows for each kernel, or one row.
     """
     kernel = as_own(kernel)
     n, m = len(x), len(x_test)
+    done, total = 0, m * n * copies(action)
+
+    def told(some: int) -> None:
+        nonlocal done
+        done += some
+        if progress is not None:
+            progress("test kernel", done, total)
+
     numbers = n * sum(irrep.dim**2 for irrep in irreps)
     height = max(1, _ROWS_NUMBERS // numbers)
     starts = range(0, m, height)
@@ -165,11 +171,9 @@ def orbit_rows(
             [np.empty((rows.stop - i, irrep.dim, n, irrep.dim), kernel.dtype) for irrep in irreps]
             for _ in range(2 if nngp else 1)
         ]
-        count, tiles = orbit_tiles(kernel, action, x_test[rows], x, irreps, nngp)
-        for part, (some, columns, sums) in enumerate(tiles):
+        _, tiles = orbit_tiles(kernel, action, x_test[rows], x, irreps, nngp, told)
+        for some, columns, sums in tiles:
             for family, found in zip(families, (sums.ntk, sums.nngp), strict=False):
                 for whole, tile in zip(family, found, strict=True):
                     whole[some, :, columns] = tile
-            if progress is not None:
-                progress("test kernel", i + (rows.stop - i) * (part + 1) // count, m)
         yield OrbitRows(rows, families[0], families[1] if nngp else [])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from haarflow.kernels.entry import DamageError, Key, UnreadableError
-from haarflow.kernels.gram_tiles import Corner, GramProblem, GramTile
+from haarflow.kernels.gram_tiles import LABEL, Corner, GramProblem, GramTile, one_by_one
 from haarflow.kernels.kept import Kept, TouchedError
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.kernels.store import Store, StoreWarning
@@ -60,16 +60,25 @@ class TileStore:
         return tile
 
     def tiles(self, progress: Progress | None = None) -> Iterator[tuple[Corner, GramTile]]:
-        """Yield all tiles, those that are missing computed.
+        """Yield all tiles: first those that are kept, then the others as they are computed.
 
         Processes that share a store take them in orders of their own, and so meet what the others have done.
         """
         corners = self.problem.corners()
         order = random.Random(os.urandom(8)).sample(corners, len(corners))
-        for done, corner in enumerate(order):
-            yield corner, self.make(corner, progress if len(corners) == 1 else None)
-            if progress is not None and len(corners) > 1:
-                progress("orbit Gram", done + 1, len(corners))
+        missing: list[Corner] = []
+        for looked, corner in enumerate(order):
+            tile = self.find(corner)
+            if tile is None:
+                missing.append(corner)
+                continue
+            yield corner, tile
+            if progress is not None:
+                progress("kept tiles", looked + 1, len(corners))
+        done = sum(map(self.problem.entries_of, set(corners).difference(missing)))
+        if progress is not None and done:  # where the pace of what is computed begins
+            progress(LABEL, done, self.problem.entries)
+        yield from one_by_one(self.problem, missing, self.make, progress, done)
 
     def block(self, corner: Corner, i: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """Return the i-th irrep's block of Theta in one tile, verified where the file is new or was changed.

@@ -8,7 +8,10 @@ import numpy as np
 from haarflow.kernels.backend import in_threads
 from haarflow.kernels.pair import KernelPair
 
-__all__ = ["Tile", "filled", "in_tiles", "power_of_two"]
+__all__ = ["Report", "Tile", "few_sizes", "filled", "in_tiles", "power_of_two"]
+
+# Called with how many entries were evaluated since the call before, by the thread that asked for them.
+Report = Callable[[int], None]
 
 # Rows that are transposed at a time: a column of them fits the ways of a cache.
 _TRANSPOSED = 16
@@ -38,6 +41,14 @@ def power_of_two(n: float) -> int:
     return 1 << max(int(np.ceil(n)) - 1, 0).bit_length()
 
 
+def few_sizes(n: int, smallest: int = 1) -> int:
+    """Return how many of n things to take at a time: of a few sizes, each of which would be compiled for.
+
+    Powers of 8 times the smallest, at most four of which hold n, filled up to the next power of two at most.
+    """
+    return smallest * 8 ** ((power_of_two(n / smallest).bit_length() - 1) // 3)
+
+
 def filled(x: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
     """Repeat the last entry up to `size`: one compilation for each shape, and few shapes."""
     missing = size - x.shape[axis]
@@ -49,7 +60,13 @@ def filled(x: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
 
 
 def in_tiles(
-    evaluate: Callable[[slice, slice], Tile], n1: int, n2: int, sides: tuple[int, int], symmetric: bool, dtype: str
+    evaluate: Callable[[slice, slice], Tile],
+    n1: int,
+    n2: int,
+    sides: tuple[int, int],
+    symmetric: bool,
+    dtype: str,
+    report: Report | None = None,
 ) -> KernelPair:
     """Assemble both Gram matrices [n1, n2] from tiles.
 
@@ -65,11 +82,13 @@ def in_tiles(
         Whether only tiles on and above the diagonal are evaluated; sides are equal then.
     dtype : str
         Of the result.
+    report : callable, optional
+        Told how many entries of the result are new, n1 n2 in all.
     """
     matrices = tuple(np.empty((n1, n2), dtype) for _ in range(2))
     height, width = sides
 
-    def place(corner: tuple[int, int]) -> None:
+    def place(corner: tuple[int, int]) -> int:
         i, j = corner
         rows, columns = slice(i, min(i + height, n1)), slice(j, min(j + width, n2))
         tile = evaluate(rows, columns)
@@ -83,10 +102,12 @@ def in_tiles(
                 block[lower] = block.T[lower]
             elif symmetric:
                 _transpose(block, matrix[columns, rows])
+        return block.size * (2 if symmetric and i != j else 1)
 
     corners = [(i, j) for i in range(0, n1, height) for j in range(0, n2, width) if not symmetric or j >= i]
-    for _ in in_threads(place, corners):
-        continue
+    for entries in in_threads(place, corners):
+        if report is not None:
+            report(entries)
     return KernelPair(*matrices)
 
 

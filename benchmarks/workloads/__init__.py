@@ -2,13 +2,16 @@
 
 from haarflow.bench import w1, w2, w3, w5, w7
 from haarflow.bench.hardware import Rates, machine, measure_rates
-from haarflow.bench.measuring import DENSE, check_data, timed
+from haarflow.bench.images import DIGITS, FASHION, installed
+from haarflow.bench.measuring import DENSE, timed
 from haarflow.bench.peer import peer_missing
 from haarflow.bench.registry import WORKLOADS, Options, Row, Workload, plan, workload
 from haarflow.bench.writing import as_json, bench_table, check_json, machine_line, notes, write_json
 
 __all__ = [
     "DENSE",
+    "DIGITS",
+    "FASHION",
     "WORKLOADS",
     "Options",
     "Rates",
@@ -16,8 +19,8 @@ __all__ = [
     "Workload",
     "as_json",
     "bench_table",
-    "check_data",
     "check_json",
+    "installed",
     "machine",
     "machine_line",
     "measure_rates",

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from haarflow import datasets, kernels
+from haarflow import kernels
 
-__all__ = ["DENSE", "HIDDEN", "check_data", "difference", "timed"]
+__all__ = ["DENSE", "HIDDEN", "difference", "timed"]
 
 HIDDEN = 3
 # The dense network of W1, W3, W5, W6 and W7: three hidden ReLU layers.
@@ -53,9 +53,3 @@ def difference(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray | None = 
     if where is not None:
         ours, theirs = ours[where], theirs[where]
     return float(np.max(np.abs(ours - theirs)) / np.max(np.abs(theirs)))
-
-
-def check_data(n: int) -> None:
-    """Raise FileNotFoundError or ValueError where FashionMNIST is missing, damaged, or has fewer than n images."""
-    datasets.fashion_mnist(n)
-    datasets.fashion_mnist(1, split="test")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from haarflow.bench.counting import Work
+from haarflow.bench.images import FASHION, Images
 from haarflow.kernels.orbit_tiles import Progress
 
 __all__ = ["WORKLOADS", "Options", "Row", "Sizes", "Steps", "Workload", "plan", "workload"]
@@ -39,12 +40,18 @@ class Options:
         Whether neural-tangents is run beside.
     ns : tuple of int
         Numbers of base samples in place of each workload's own; empty: its own.
+    groups : tuple of str
+        Groups in place of W1's own; empty: its own.
+    images : Images
+        What is measured on.
     """
 
     quick: bool = False
     repeats: int = 5
     peer: bool = True
     ns: tuple[int, ...] = ()
+    groups: tuple[str, ...] = ()
+    images: Images = FASHION
 
     @property
     def peer_repeats(self) -> int:
@@ -52,9 +59,10 @@ class Options:
         return min(self.repeats, 3)
 
     def sized(self, sizes: Mapping[bool, _Sizes]) -> _Sizes:
-        """Return the sizes to be run."""
+        """Return the sizes to be run: no more samples than there are images, unless they are asked for."""
         chosen = sizes[self.quick]
-        return replace(chosen, ns=tuple(sorted(set(self.ns)))) if self.ns else chosen  # type: ignore[type-var]
+        ns = self.ns or [min(n, self.images.most) for n in chosen.ns]
+        return replace(chosen, ns=tuple(sorted(set(ns))))  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)

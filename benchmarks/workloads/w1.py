@@ -1,8 +1,9 @@
 """Question: how long does the whole job take, from images to predictions, and how does it grow with n and with |G|.
 
 FashionMNIST, n base samples x C4, 3 hidden ReLU Dense layers, 10 outputs, 200 test images, 20 times with inf;
-n = 250, 500, 1000, 2000. Then C2, C4 and D4 at the second of these n. Exponents are least squares of log time
-against log n, and against log |G|.
+n = 250, 500, 1000, 2000. Then C2, C4 and D4 at the second of these n. With --n C4 alone at these n, with --group these
+groups at each n. Exponents are least squares of log time against log n, and against log |G|; not of --quick, whose
+times are those of calls and threads.
 
 Timed: fit and predict of ours; of the peer, listing the n |G| images, a jitted kernel_fn, and
 predict.gradient_descent_mse_ensemble with all finite times in one call. Both are warmed up by a whole run first;
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from haarflow import DeepEnsemble, datasets, groups
+from haarflow import DeepEnsemble, groups
 from haarflow.bench.counting import Work, eigendecomposition, inner_products, recursion
 from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerEnsemble
@@ -53,18 +54,24 @@ def counted(n: int, order: int, test: int, times: int, length: int, outputs: int
 def whole_job(options: Options, progress: Progress | None = None) -> list[Row]:
     """Measure whole jobs, then the exponents of their growth."""
     size = options.sized(SIZES)
-    train, test = datasets.fashion_mnist(max(size.ns)), datasets.fashion_mnist(size.test, split="test").x
+    train, test = options.images.train(max(size.ns)), options.images.test(size.test).x
     fixed = size.ns[min(1, len(size.ns) - 1)]
-    cases = [("C4", n) for n in size.ns] + [("C2", fixed), ("D4", fixed)]
+    names = options.groups or ("C4",)
+    cases = [(name, n) for name in names for n in size.ns]
+    if not options.groups and not options.ns:
+        cases += [("C2", fixed), ("D4", fixed)]
     steps = Steps(progress, "W1", len(cases))
     rows = {}
     for name, n in cases:
         rows[name, n] = _job(name, train.x[:n], train.y[:n], test, options)
         steps.done()
-    along_n = [rows["C4", n] for n in size.ns]
-    along_order = [rows[name, fixed] for name in GROUPS]
-    growth = [_exponent("n, C4", "n", along_n)] if len(along_n) > 1 else []
-    return [*rows.values(), *growth, _exponent(f"|G|, n = {fixed}", "order", along_order)]
+    found = [*rows.values()]
+    if options.quick:
+        return found
+    along_n = [(f"n, {name}", "n", [rows[name, n] for n in size.ns]) for name in names]
+    along_order = [rows[name, fixed] for name in GROUPS if (name, fixed) in rows]
+    growths = [*along_n, (f"|G|, n = {fixed}", "order", along_order)]
+    return [*found, *(_exponent(*growth) for growth in growths if len(growth[-1]) > 1)]
 
 
 def _job(name: str, x: np.ndarray, y: np.ndarray, test: np.ndarray, options: Options) -> Row:

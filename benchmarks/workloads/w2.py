@@ -20,8 +20,9 @@ from itertools import product
 
 import numpy as np
 
-from haarflow import datasets, kernels
+from haarflow import kernels
 from haarflow.bench.counting import Work, inner_products, recursion
+from haarflow.bench.images import FASHION, Images
 from haarflow.bench.measuring import difference, timed
 from haarflow.bench.peer import PeerKernel, Trial
 from haarflow.bench.registry import Options, Row, Steps, workload
@@ -52,10 +53,13 @@ def _network(padding: str) -> kernels.Sequential:
     return kernels.Sequential(*layers, kernels.GlobalAvgPool(), kernels.Dense(2**0.5, 0.1))
 
 
-def _images(n: int, side: int) -> np.ndarray:
-    halved = datasets.fashion_mnist(n).x.reshape(n, 14, 2, 14, 2, 1).mean(axis=(2, 4))
-    rim = (14 - side) // 2
-    return halved[:, rim : rim + side, rim : rim + side]
+def _images(n: int, side: int, images: Images) -> np.ndarray:
+    """Return the middle of images: of FashionMNIST halved by means, of digits as they are."""
+    x = images.train(n).x
+    if images is FASHION:
+        x = x.reshape(n, 14, 2, 14, 2, 1).mean(axis=(2, 4))
+    rim = max(0, (x.shape[1] - side) // 2)
+    return x[:, rim : rim + side, rim : rim + side]
 
 
 @workload("W2", __doc__, SIZES)
@@ -66,7 +70,7 @@ def convolutional_grams(options: Options, progress: Progress | None = None) -> l
     steps = Steps(progress, "W2", 2 * len(cases))
     rows = []
     for (padding, dtype), n in cases:
-        x = _images(2 * n, size.side)
+        x = _images(2 * n, size.side, options.images)
         measured = _Measured(padding, dtype, size, options)
         for which, second in (("cross", x[n:]), ("training", None)):
             rows.append(measured.gram(which, x[:n], second))
@@ -86,7 +90,7 @@ class _Measured:
 
     def gram(self, which: str, x1: np.ndarray, x2: np.ndarray | None) -> Row:
         seconds, ours = timed(lambda: self._kernel(x1, x2), self._options.repeats, warm_up=True)
-        n, positions = len(x1), self._size.side**2
+        n, positions = len(x1), int(np.prod(x1.shape[1:3]))
         pairs = n * n if x2 is not None else n * (n + 1) // 2
         peer = apart = None
         note, detail = "", {"n": n, "dtype": self._dtype, "padding": self._padding, "pairs": pairs}

@@ -16,7 +16,7 @@ from itertools import product
 
 import numpy as np
 
-from haarflow import datasets, kernels
+from haarflow import kernels
 from haarflow.bench.counting import inner_products, recursion
 from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerKernel
@@ -45,7 +45,7 @@ def dense_gram(options: Options, progress: Progress | None = None) -> list[Row]:
     steps = Steps(progress, "W3", len(cases))
     rows = []
     for dtype, n in cases:
-        rows.append(_gram(dtype, datasets.fashion_mnist(n).x.reshape(n, -1), (*size.blocks, n), options))
+        rows.append(_gram(dtype, options.images.train(n).x.reshape(n, -1), (*size.blocks, n), options))
         steps.done()
     return rows
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from haarflow import datasets, groups, kernels
+from haarflow import groups, kernels
 from haarflow.bench.counting import by_fourier, recursion
 from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerKernel, PeerTime
@@ -48,13 +48,13 @@ SIZES = {False: Size((1000,), 28, (250, 500, 1000, 2000), 6), True: Size((16,), 
 def orbit_gram(options: Options, progress: Progress | None = None) -> list[Row]:
     """Measure the orbit Gram matrix, and one entry beside the peer's."""
     size = options.sized(SIZES)
-    action = groups.image_p4(size.shifts)
+    action = groups.image_p4(min(size.shifts, options.images.side))
     steps = Steps(progress, "W5", len(size.ns) + 1)
     beside = _peer(action, size, options) if options.peer else None
     steps.done()
     rows = []
     for n in size.ns:
-        rows += _gram(action, datasets.fashion_mnist(n).x, size, beside, progress)
+        rows += _gram(action, options.images.train(n).x, size, beside, progress)
         steps.done()
     return rows
 
@@ -91,8 +91,7 @@ def _against_sums(kernel: kernels.Kernel, action: Action, x: np.ndarray, block: 
 
 def _peer(action: Action, size: Size, options: Options) -> PeerTime:
     """Time the peer on the best of its blocks."""
-    largest = max(size.blocks)
-    x = datasets.fashion_mnist(largest).x
+    x = options.images.train(min(max(size.blocks), options.images.most)).x
     turned = action(1, x)
     kernel = PeerKernel(DENSE)
     trials = kernel.try_batches(x, turned, size.blocks)

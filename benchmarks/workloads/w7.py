@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from haarflow import DeepEnsemble, datasets, groups
+from haarflow import DeepEnsemble, groups
 from haarflow.bench.counting import Work, inner_products, recursion
 from haarflow.bench.measuring import DENSE, HIDDEN, difference, timed
 from haarflow.bench.peer import PeerEnsemble
@@ -46,7 +46,7 @@ SIZES = {False: Size((1000,), 200, 200), True: Size((60,), 50, 200)}
 def many_times(options: Options, progress: Progress | None = None) -> list[Row]:
     """Measure both jobs at one time and at many."""
     size = options.sized(SIZES)
-    train, test = datasets.fashion_mnist(max(size.ns)), datasets.fashion_mnist(size.test, split="test").x
+    train, test = options.images.train(max(size.ns)), options.images.test(size.test).x
     many = np.geomspace(1e2, 1e6, size.times)
     steps = Steps(progress, "W7", 4 * len(size.ns))
     rows = []

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -26,9 +27,11 @@ def bench_table(rows: Sequence[Row], rates: Rates) -> Table:
     rates : Rates
         Of the machine.
     """
-    table = Table(title="haarflow bench")
+    # Without lines between columns all of it fits 80 characters.
+    shares = "GEMM, memory: which share of the machine's rates was reached"
+    table = Table(title="haarflow bench", caption=shares, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("workload", overflow="fold", min_width=16)
-    for heading in ("ours", "peer", "ratio", "difference", "of GEMM", "of memory"):
+    for heading in ("ours", "peer", "ratio", "difference", "GEMM", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)  # on a narrow screen workloads fold, numbers never
     last = None
     for row in rows:
@@ -82,7 +85,8 @@ def as_json(rows: Sequence[Row], rates: Rates, options: Options) -> dict[str, An
     for row in rows:
         gemm, memory = _shares(row, rates)
         listed.append({**asdict(row), "ratio": row.ratio, "gemm_share": gemm, "memory_share": memory})
-    return {"rates": asdict(rates), "options": asdict(options), "rows": listed}
+    told = {each.name: getattr(options, each.name) for each in fields(options)}
+    return {"rates": asdict(rates), "options": {**told, "images": options.images.name}, "rows": listed}
 
 
 def check_json(path: Path) -> None:

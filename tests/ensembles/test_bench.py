@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from typer.testing import CliRunner
 from haarflow import bench, cli, datasets
 from haarflow.bench import counting, measuring, registry, writing
 from haarflow.bench.hardware import Rates
-from haarflow.progress import progress_bar
 
 needs_data = pytest.mark.skipif(
     not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="dataset-fashion-mnist is not installed"
@@ -75,7 +73,7 @@ def test_without_the_peer_ours_alone_is_measured(tiny):
 
 @needs_data
 def test_growth_is_fitted(tiny, monkeypatch):
-    monkeypatch.setitem(bench.w1.SIZES, True, bench.w1.Size((6, 12, 24), 4))
+    monkeypatch.setitem(bench.w1.SIZES, False, bench.w1.Size((6, 12, 24), 4))
     # A job that takes n^2 |G| seconds.
     monkeypatch.setattr(
         bench.w1,
@@ -88,10 +86,22 @@ def test_growth_is_fitted(tiny, monkeypatch):
             detail={"n": len(x), "order": order},
         ),
     )
-    along_n, along_order = (row for row in run("W1", peer=True) if row.unit == "exponent")
+    rows = bench.w1.whole_job(bench.Options(repeats=1))
+    along_n, along_order = (row for row in rows if row.unit == "exponent")
+    assert [row.case for row in rows[:-2]] == ["C4"] * 3 + ["C2", "D4"]
     assert (along_n.ours, along_n.peer) == (pytest.approx(2), pytest.approx(3))
     assert (along_order.ours, along_order.peer) == (pytest.approx(1), pytest.approx(2))
     assert along_n.ratio is None
+    asked = bench.Options(repeats=1, ns=(12,))  # what was asked for, and no more
+    assert [(row.case, row.detail["n"]) for row in bench.w1.whole_job(asked)] == [("C4", 12)]
+    asked = bench.Options(repeats=1, ns=(12, 6), groups=("C2", "D4"))
+    assert [(row.case, row.detail.get("n")) for row in bench.w1.whole_job(asked)][:4] == [
+        *(("C2", 6), ("C2", 12), ("D4", 6), ("D4", 12))
+    ]
+    assert len(bench.w1.whole_job(asked)) == 4 + 3
+    # Times of a quick look are those of calls and threads.
+    monkeypatch.setitem(bench.w1.SIZES, True, bench.w1.Size((6, 12, 24), 4))
+    assert all(row.unit != "exponent" for row in run("W1", peer=True))
 
 
 @needs_data
@@ -103,7 +113,8 @@ def test_command_prints_the_table_and_writes_json(tiny, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["machine"]["cores"] > 0
     assert found["rates"]["gemm"] == RATES.gemm
-    assert found["options"] == {"quick": True, "repeats": 1, "peer": False, "ns": [5]}
+    options = {"quick": True, "repeats": 1, "peer": False, "ns": [5], "groups": [], "images": "FashionMNIST"}
+    assert found["options"] == options
     assert [row["workload"] for row in found["rows"]] == ["W5"] * 2 + ["W7"] * 6
     whole = found["rows"][0]
     assert whole["gemm_share"] == pytest.approx(whole["work"]["flops"] / whole["ours"] / 1e10)
@@ -118,6 +129,7 @@ def test_command_refuses_before_anything_is_run(tmp_path, monkeypatch):
         (("--json", tmp_path / "nowhere" / "found.json"), "No such file"),
         (("--repeats", "0"), "--repeats"),
         (("--n", "1"), "--n"),
+        (("--group", "C3"), "--group must be one of ['C2', 'C4', 'D4'], found 'C3'"),
     ):
         done = call(*arguments)
         assert done.exit_code == 2
@@ -125,18 +137,65 @@ def test_command_refuses_before_anything_is_run(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_command_says_what_data_is_missing(tiny, tmp_path, monkeypatch):
+@pytest.fixture
+def without_fashion(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "_DEBIAN_FOLDER", str(tmp_path))
+
+
+def test_without_fashion_mnist_digits_are_measured(tiny, without_fashion, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.w2, "CASES", (("CIRCULAR", "float32"),))
+    done = call("--quick", "--no-peer", "--repeats", 1, "--json", tmp_path / "found.json")
+    assert done.exit_code == 0, done.output
+    assert "on scikit-learn's digits" in done.output
+    assert "apt-get install dataset-fashion-mnist" in done.output
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["options"]["images"] == "digits"
+    assert {row["workload"] for row in found["rows"]} == set(bench.WORKLOADS)
+    done = call("W3", "--n", 1598)
+    assert done.exit_code == 1
+    assert "--n must be at most the 1597 samples of digits, found 1598" in done.output
+
+
+def test_whole_sizes_are_cut_down_to_what_there_is():
+    options = bench.Options(images=bench.DIGITS)
+    assert options.sized(bench.w1.SIZES).ns == (250, 500, 1000, 1597)
+    assert options.sized(bench.w3.SIZES).ns == (1597,)
+    assert bench.Options(images=bench.DIGITS, ns=(7,)).sized(bench.w1.SIZES).ns == (7,)
+
+
+def test_digits_that_are_trained_on_are_not_tested_on():
+    train, test = bench.DIGITS.train(bench.DIGITS.most).x, bench.DIGITS.test(200).x
+    whole = datasets.digits().x
+    assert np.array_equal(np.concatenate([train, test]), whole)
+
+
+def test_without_any_data_it_says_so(tiny, without_fashion, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     done = call("W3", "--quick")
     assert done.exit_code == 1
-    assert "apt-get install dataset-fashion-mnist" in done.output
+    assert "needs scikit-learn" in done.output
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_the_table_shows_all_numbers(tiny, columns, monkeypatch):
+    """On a terminal of 80 columns, and piped, where there are 80 too."""
+    row = bench.Row("W2", "training, CIRCULAR, float64, n = 64", 0.0815, 15.8, difference=3e-12, note="a note")
+    row = dataclasses.replace(row, work=counting.recursion(1e6, 3))
+    monkeypatch.setitem(registry.WORKLOADS, "W3", dataclasses.replace(bench.WORKLOADS["W3"], run=lambda *_: [row]))
+    done = CliRunner().invoke(cli.app, ["bench", "W3", "--no-peer"], env={"COLUMNS": str(columns)})
+    assert done.exit_code == 0, done.output
+    line = next(line for line in done.output.splitlines() if "0.0815 s" in line)
+    gemm, memory = (f"{share:.0%}" for share in row.work.shares(0.0815, RATES))
+    assert line.split()[-8:] == ["0.0815", "s", "15.8", "s", "193.9", "3e-12", gemm, memory]
+    table = done.output.split("haarflow bench")[1].split("W3: ")[0]
+    assert max(map(len, table.splitlines())) <= max(columns, 80)
 
 
 @needs_data
 def test_command_says_that_too_many_images_are_asked_for(tiny):
     done = call("W3", "--n", 60_001)
     assert done.exit_code == 1
-    assert "at most the 60000 samples" in done.output
+    assert "--n must be at most the 60000 samples of FashionMNIST, found 60001" in done.output
 
 
 @needs_data
@@ -193,19 +252,6 @@ def test_rates_are_measured():
     rates = bench.measure_rates(side=64, megabytes=1, repeats=1)
     assert min(*rates.gemm.values(), rates.bandwidth) > 0
     assert "GF/s in float64" in writing.machine_line(rates)
-
-
-def test_the_bar_shows_rate_and_time_left(monkeypatch, capsys):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
-    monkeypatch.setenv("COLUMNS", "150")
-    monkeypatch.setattr("rich.progress.Task.speed", property(lambda task: 12.34))
-    monkeypatch.setattr("rich.progress.Task.time_remaining", property(lambda task: 61.0))
-    with progress_bar(None, per_second=1) as progress:
-        progress("orbit Gram", 1, 8)
-        progress("W1", 1, 8)
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
-    assert "12.3 tiles/s 0:01:01" in shown
-    assert shown.count("/s") == shown.count("tiles/s")
 
 
 def test_results_that_are_not_finite_are_null(tmp_path):

@@ -50,7 +50,8 @@ def test_blocks_against_sums_over_the_group(case, tiling):
     assert gram.bound == pytest.approx(np.abs(whole).sum(axis=1).max(), rel=1e-12)
     assert gram.bound >= np.linalg.eigvalsh(whole)[-1]
     assert gram.mean_diagonal == pytest.approx(np.mean(np.diag(whole)), rel=1e-12)
-    assert seen[-1][1] == seen[-1][2] == len(seen)
+    assert {(label, total) for label, _, total in seen} == {("orbit Gram", seen[-1][1])}
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
 
 def test_rows_against_sums_over_the_group(case, tiling):
