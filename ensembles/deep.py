@@ -284,9 +284,8 @@ class DeepEnsemble:
         warn_of_cuts(law.times, law.cut, law.cut_share, self._kernel.dtype, True)
         warn_of_truncation(law)
         assert drawn is not None
-        return solvers.draw(
-            law.mean, drawn.roots(self._kernel.dtype, self._progress), members, np.random.default_rng(seed)
-        )
+        roots = drawn.roots(self._kernel.dtype, self._progress)
+        return solvers.draw(law.mean, roots, members, np.random.default_rng(seed))
 
     def members_needed(
         self, x: Any, delta: Any, probability: Any, times: Any, *, norm: Literal["euclidean", "max"] = "euclidean"
