@@ -32,14 +32,14 @@ def share_left_out(fitted: Fitted, learnt: Sequence[Learnt], dtype: str) -> np.n
     Cost: a product with the modes that are left out, for each block.
     """
     y, eps = fitted.problem.y, float(np.finfo(dtype).eps)
-    late = np.stack([each.cut > 0 for each in learnt], axis=1)
+    late: np.ndarray = np.stack([each.cut > 0 for each in learnt], axis=1)
     if not late.any():
         return np.zeros(len(late))
     fields = [
         np.einsum("nda,akd->nk", each.left_out().reshape(len(y), part.irrep.dim, -1), part.isometries)
         if missed
         else np.zeros(y.shape)
-        for part, each, missed in zip(fitted.parts, learnt, late.any(axis=0), strict=True)
+        for part, each, missed in zip(fitted.parts, learnt, np.asarray(late.any(axis=0)), strict=True)
     ]
     largest = np.abs(y).max(axis=0)
     unit = np.where(largest > 0, largest, 1.0)

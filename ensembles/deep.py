@@ -319,7 +319,7 @@ class DeepEnsemble:
         -----
         Cost: that of the full covariance at |G| points for each sample. Source: `finite.members_needed_on_orbit`.
         """
-        if isinstance(self._action, HaarAction):
+        if isinstance(self._action, HaarAction) or isinstance(self._output, HarmonicSum):
             raise ValueError(f"action must be of a finite group, whose orbits can be listed, found {self._action.name}")
         fitted = self._trained("members_needed")
         x, times = check_call(fitted, self._kernel, "members_needed", x, times)

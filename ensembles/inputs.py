@@ -270,7 +270,7 @@ def as_output(
     if output is None:
         return None
     if isinstance(action, HaarAction):
-        several = [*output] if isinstance(output, (list, tuple)) else [output]
+        several: list[Any] = [*output] if isinstance(output, (list, tuple)) else [output]
         if len(several) == 0 or not all(isinstance(each, (Harmonic, HarmonicSum)) for each in several):
             raise TypeError(
                 f"output must be groups.vector(...), groups.harmonic(...) or a list of these, found {_brief(output)}"

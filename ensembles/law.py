@@ -222,7 +222,12 @@ def evaluate(
 
 
 def warn_of_cuts(
-    times: np.ndarray, cut: np.ndarray, share: np.ndarray, dtype: str, variances: bool = False, stacklevel: int = 3
+    times: np.ndarray,
+    cut: np.ndarray,
+    share: np.ndarray | None,
+    dtype: str,
+    variances: bool = False,
+    stacklevel: int = 3,
 ) -> None:
     """Say from which time on modes are left out, and with what; by default it points at the caller of the caller.
 
@@ -230,7 +235,7 @@ def warn_of_cuts(
     ----------
     times, cut : array [T]
         How many modes at each time.
-    share : array [T]
+    share : array [T] or None
         Of the labels, in them: means lose nothing where it is 0, whatever the eigenvalues.
     dtype : str
         Of the blocks.
@@ -239,6 +244,7 @@ def warn_of_cuts(
     stacklevel : int
         As in `warnings.warn`.
     """
+    share = np.zeros(len(cut)) if share is None else share
     missing = (cut > 0) & ((share > 0) | variances)
     if missing.any():
         finer = 'dtype="float64" resolves modes 1e-9 as large; ' if dtype == "float32" else ""

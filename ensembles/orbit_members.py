@@ -60,7 +60,8 @@ def members_on_orbits(
     each_delta, each_probability = np.broadcast_to(delta, shape), np.broadcast_to(probability, shape)
     for i in range(len(x)):
         law = law_at(action.orbit(x[i : i + 1])[:, 0])
-        cut, share = np.maximum(cut, law.cut), np.maximum(share, law.cut_share)
+        cut = np.maximum(cut, law.cut)
+        share = share if law.cut_share is None else np.maximum(share, law.cut_share)
         found[:, i] = members_needed_on_orbit(
             law.covariance,
             each_delta[:, i],

@@ -143,7 +143,7 @@ def compiled(f: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*arguments)
         finally:
-            if _here.compiling:
+            if _here.compiling and _here.tell is not None:
                 _here.compiling = False
                 _here.tell(False)
 

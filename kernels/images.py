@@ -10,7 +10,6 @@ from jax import Array
 from haarflow.kernels import displacements
 from haarflow.kernels.architecture import AvgPool, Layer
 from haarflow.kernels.backend import compiled, fence, on_cpu, precision
-from haarflow.kernels.displacements import Doubt
 from haarflow.kernels.pair import KernelPair
 from haarflow.kernels.schedule import homogeneous, layout, schedule
 from haarflow.kernels.spreads import spreads_of
@@ -110,7 +109,7 @@ def image_gram(
         with precision(dtype):
             *values, doubt = _tile(layers, full_a.x, full_b.x, full_a.spread, full_b.spread, np.bool_(True))
             values = [np.asarray(part) for part in values]
-            doubt = None if doubt is None else Doubt(*(np.asarray(part)[: len(a), : len(b)] for part in doubt))
+            doubt = jax.tree.map(lambda part: np.asarray(part)[: len(a), : len(b)], doubt)
         i, j = unresolved(layers, a.x, b.x, (a.size[:, None], b.size), doubt)
         if symmetric and rows == columns:
             i, j = i[i <= j], j[i <= j]

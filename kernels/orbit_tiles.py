@@ -247,9 +247,9 @@ def _listed(
             for i in range(0, end, height):
                 rows = slice(i, min(i + height, end))
                 if analytic:
-                    pair = analytic.between(first[rows], moved, report)  # type: ignore[index, arg-type]
+                    pair = analytic.between(first[rows], moved, report)  # type: ignore[arg-type]
                 else:
-                    pair = kernel(first[rows], moved)
+                    pair = kernel(cast(np.ndarray, first[rows]), moved)
                     if report is not None:
                         report(pair.ntk.size)
                 kappas = [part.reshape(rows.stop - i, order, -1) for part in (pair.nngp, pair.ntk)]

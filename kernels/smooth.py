@@ -188,7 +188,7 @@ def _sin_features(q: Array) -> Features:
     return q, s, inverse(s) * 2**-0.5, jnp.exp(-q), after, root(after)
 
 
-def _sin_pair(_: Sin, apart: Distances, f1: Features, f2: Features) -> Image:
+def _sin_pair(layer: Sin, apart: Distances, f1: Features, f2: Features) -> Image:
     (q1, s1, scale1, _, after1, _), (q2, s2, scale2, _, after2, _) = f1, f2
     at = turn(apart, q1, q2, s1, s2)
     half_gap = ((q1 - q2) * inverse(s1 + s2)) ** 2 / 2

@@ -208,7 +208,7 @@ def carriers(
         some = slice(start, start + _TIMES)
         sampled = Sampled.of(filter, times[some], rate, values, phi[some], left_out[some])
         for time in np.flatnonzero(~sampled.separable()):
-            yield start + int(time), sampled.carrier(time)
+            yield start + int(time), sampled.carrier(int(time))
 
 
 def _woven(first: np.ndarray, between: np.ndarray) -> np.ndarray:
