@@ -34,7 +34,9 @@ def are_copies(layers: tuple[Layer, ...], x1: np.ndarray, x2: np.ndarray) -> boo
         for signs in product((1, -1), repeat=rank):
             if not all(_keeps(layer, order, signs) for layer in convolutions):
                 continue
-            turned = np.flip(np.transpose(x2, (*order, rank)), [axis for axis, sign in enumerate(signs) if sign < 0])
+            turned = np.flip(
+                np.transpose(x2, (*order, rank)), tuple(axis for axis, sign in enumerate(signs) if sign < 0)
+            )
             if turned.shape != x1.shape:
                 continue
             shifts = [(0,) * rank]

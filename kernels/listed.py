@@ -6,7 +6,7 @@ cannot resolve are evaluated here.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def _filtered(layer: Conv, values: Any) -> Any:
     shape = values.shape
     rank = len(shape) // 2
     reach = [max(abs(offset[axis]) for offset in layer.offsets) for axis in range(rank)] * 2
-    mode = "wrap" if layer.padding == "CIRCULAR" else "constant"
+    mode: Literal["wrap", "constant"] = "wrap" if layer.padding == "CIRCULAR" else "constant"
     rim = _each(lambda part: np.pad(part, [(r, r) for r in reach], mode=mode), values)
     total: Any = 0.0
     for offset in layer.offsets:
