@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from haarflow.solvers.filters import Filter, GradientFlow
+from haarflow.solvers.filters import Filter, GradientFlow, StepError
 
 __all__ = ["Carrier", "Sampled", "carriers"]
 
@@ -76,13 +76,24 @@ class Sampled:
             unit = np.abs(rise - gaps) <= 32 * _EPS * (np.abs(inverse[:, 1:]) + np.abs(inverse[:, :-1]))
         return np.all(unit | ~seen[:, :-1], axis=1) | ~self.phi.any(axis=1)
 
-    def carrier(self, time: int) -> "Carrier":
-        """Return the divided differences of one time."""
+    def carrier(self, time: int, reach: tuple[float, float]) -> "Carrier":
+        """Return the divided differences of one time.
+
+        Parameters
+        ----------
+        time : int
+            Which.
+        reach : (float, float)
+            How far below the lowest value, and above the highest, there may be an eigenvalue.
+        """
         at = self.times[time : time + 1]
         travelled = abs(float(self.filter(np.zeros(1), at, self.rate)[0, 0]))
         step = 1 / travelled if 0 < travelled < np.inf else 0.0
-        points = np.concatenate([self.values, self.between.ravel()])
-        phi = np.concatenate([self.phi[time], self.between_phi[time].ravel()])
+        lowest, highest = self.values[0] - min(reach[0], self.values[0] / 2), self._above(at, reach[1])
+        outer = self.filter(np.array([lowest, highest]), at, self.rate)[0]
+        here, between = self.phi[time], self.between_phi[time]
+        points = np.concatenate([self.values, self.between[0], [highest, lowest], self.between[1]])
+        phi = np.concatenate([here, between[0], outer[::-1], between[1]])
         near = _CLOSE * np.maximum(points, step)
         # On no larger values than there are, where steps may diverge: below, or above what is nearly 0.
         aside = np.where(points >= 2 * near, -near, near)
@@ -90,9 +101,20 @@ class Sampled:
         with np.errstate(all="ignore"):
             slopes = np.where(near > 0, (4 * once - 3 * phi - twice) / (2 * aside), 0.0)
             usual = np.minimum(travelled, 1 / self.values)
-        largest = float(np.abs(self.phi[time]).max(initial=0.0)) or 1.0
+        largest = float(np.abs(here).max(initial=0.0)) or 1.0
         kept = ~self.left_out[time]
         return Carrier(points, phi / largest, slopes / largest, near, kept, np.where(kept, usual, 0.0) / largest)
+
+    def _above(self, time: np.ndarray, reach: float) -> float:
+        """Return the highest value plus the reach, or as much of it as training is stable on."""
+        highest = float(self.values[-1])
+        for share in (1.0, 0.5, 0.25, 0.1, 0.03):
+            try:
+                self.filter(np.array([highest + share * reach]), time, self.rate)
+            except StepError:
+                continue
+            return highest + share * reach
+        return highest
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +123,10 @@ class Carrier:
 
     Attributes
     ----------
-    points, phi, slopes : array [3 d - 2]
-        Ritz values, then points a quarter and three quarters of the way to the next; the filter there, and its
-        derivative.
-    near : array [3 d - 2]
+    points, phi, slopes : array [3 d]
+        Ritz values, then a point a quarter of the way to the next behind each, and in front of each; the filter there,
+        and its derivative. The last and the first reach out to where there may be eigenvalues.
+    near : array [3 d]
         Closer than this to a point derivatives are taken.
     kept : array [d] bool
         Which modes are not left out.
@@ -139,19 +161,15 @@ class Carrier:
         Cost: 4 d^2 b outputs operations.
         """
         d = len(self.kept)
-        beside = np.empty((max(2 * (d - 1), 1), outputs))
-        for rows in _parts(len(beside)):
-            start = d if d > 1 else 0
-            carried = self._differences(slice(start + rows.start, start + rows.stop)) @ moments
-            beside[rows] = np.sum(np.square(carried).reshape(len(carried), -1, outputs), axis=1)
-        if d == 1:
-            return beside, beside[0]
-        after, before = np.where(self.kept[:-1, None], beside.reshape(2, d - 1, outputs), 0.0)
-        sums, sides = np.zeros((d, outputs)), np.full((d, 1), 2.0)
-        sums[:-1] += after
-        sums[1:] += before
-        sides[[0, -1]] = 1.0
-        return sums / sides, beside.max(axis=0)
+        found = np.empty((2 * d, outputs))
+        for rows in _parts(2 * d):
+            carried = self._differences(slice(d + rows.start, d + rows.stop)) @ moments
+            found[rows] = np.sum(np.square(carried).reshape(len(carried), -1, outputs), axis=1)
+        # Beside a mode that is left out phi is no limit of what is kept.
+        behind, before = self.kept, self.kept & np.append(True, self.kept[:-1])
+        found[~np.concatenate([behind, before])] = 0.0
+        sides = np.maximum(behind.astype(int) + before, 1)
+        return (found[:d] + found[d:]) / sides[:, None], found.max(axis=0)
 
     def squares(self, labels: np.ndarray, crossings: np.ndarray, noise: float) -> np.ndarray:
         """Return sum_ij crossings_ij (noise f[theta_i, theta_j])^2 labels_jc, without what is among unresolved modes.
@@ -191,7 +209,13 @@ class Carrier:
 
 
 def carriers(
-    filter: Filter, times: np.ndarray, rate: float, values: np.ndarray, phi: np.ndarray, left_out: np.ndarray
+    filter: Filter,
+    times: np.ndarray,
+    rate: float,
+    values: np.ndarray,
+    phi: np.ndarray,
+    left_out: np.ndarray,
+    reach: tuple[float, float],
 ) -> Iterator[tuple[int, Carrier]]:
     """Yield the times, by index, at which f[a, b] is no product of values at a and b, and what it is then.
 
@@ -201,6 +225,8 @@ def carriers(
     ----------
     filter, times, rate, values, phi, left_out
         As in `Sampled`.
+    reach : (float, float)
+        As in `Sampled.carrier`.
     """
     if isinstance(filter, GradientFlow):
         return
@@ -208,7 +234,7 @@ def carriers(
         some = slice(start, start + _TIMES)
         sampled = Sampled.of(filter, times[some], rate, values, phi[some], left_out[some])
         for time in np.flatnonzero(~sampled.separable()):
-            yield start + int(time), sampled.carrier(int(time))
+            yield start + int(time), sampled.carrier(int(time), reach)
 
 
 def _woven(first: np.ndarray, between: np.ndarray) -> np.ndarray:

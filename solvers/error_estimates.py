@@ -135,7 +135,7 @@ class Ritz:
         -----
         The residual is V_{m+1} r(t), r = B E_m^T phi_t(T) E_1 R, and the error is phi's divided difference applied to
         it. Under gradient flow that is -phi phi within a factor of 2, so the error is about
-        phi_t(A) V_{m+1} r(t); otherwise, as under momentum, where phi changes its sign, it is taken between the Ritz
+        phi_t(A) V_{m+1} r(t); otherwise, as under momentum, where phi changes its sign, it is taken beside the Ritz
         values, and carries the residual itself. Where V_{m+1} lies is not known. The likely answer: where the last
         blocks lie on the Ritz values. The worst: on the smallest known one, or wherever the filter carries most. The
         estimate is 3 likely^0.4 worst^0.6, and at most 6: by then nothing is known.
@@ -154,7 +154,9 @@ class Ritz:
             growing = largest[:, None] * self._galerkin(unit, square, unresolved)
             rounding = 2 * largest[:, None] * self._floor(square, labels, ridge)
             own = np.full(norm.shape, 10 * _EPS) * norm
-            for time, carrier in carriers(filter, times, rate, values, phi, left_out):
+            # A Ritz value is as far from an eigenvalue as its residual, at most.
+            lower, upper = (float(np.linalg.norm(self._through[:, end])) for end in (0, -1))
+            for time, carrier in carriers(filter, times, rate, values, phi, left_out, (lower, upper)):
                 growing[time] = self._carried(carrier)
                 rounding[time] = 2 * np.sqrt(carrier.squares(labels, self._crossings, self._noise))
                 own[time] = 10 * _EPS * np.sqrt(_squares(carrier.usual) @ labels)

@@ -218,7 +218,8 @@ def test_what_solved_infinite_time_serves_other_times(monkeypatch):
 def test_predicting_takes_no_second_copy_of_the_coefficients():
     rng = np.random.default_rng(0)
     alpha, rows = rng.standard_normal((3000, 60, 2)), rng.standard_normal((5, 60))
-    solution = KrylovSolution(alpha, None, np.zeros(3000), np.zeros(3000), 0)
+    none = np.zeros(3000)
+    solution = KrylovSolution(alpha, np.ones(2), None, none, none, 0, np.zeros((60, 2)))
     tracemalloc.start()
     found = solution.predict(rows)
     peak = tracemalloc.get_traced_memory()[1]
