@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from haarflow.kernels.backend import compilations_told
+from haarflow.kernels.backend import compilations_told, cores
 from haarflow.kernels.orbit_tiles import Progress as Report
 
 __all__ = ["Counter", "Pace", "progress_bar"]
@@ -20,8 +20,8 @@ __all__ = ["Counter", "Pace", "progress_bar"]
 _UNITS = {"orbit Gram": "entries", "test kernel": "entries", "eigendecomposition": "blocks"}
 # Of these only the share says something: there are many, or they are of two kinds.
 _SHARES = ("orbit Gram", "test kernel", "prior")
-# Seconds over which a pace is measured: at most, and at least before it is believed, or a few reports.
-_WINDOW, _SOON, _FEW, _LATER = 60.0, 2.0, 6, 10.0
+# Seconds over which a pace is measured at most; and at least, after several reports of each core or after few.
+_WINDOW, _SOON, _LATER, _SEVERAL = 60.0, 2.0, 20.0, 3
 _COMPILING = "compiling"
 
 
@@ -53,8 +53,8 @@ class Pace:
         if len(self._seen) < 2:
             return None
         (start, before), (end, after) = self._seen[0], self._seen[-1]
-        # Threads that began together report together: of few reports the last is one too many or too few.
-        believed = _SOON if self._reports > _FEW else _LATER
+        # Threads that began together report together: the first reports of a round count for all of it.
+        believed = _SOON if self._reports > _SEVERAL * cores() else _LATER
         return (after - before) / (end - start) if end - start >= believed and after > before else None
 
     @property
