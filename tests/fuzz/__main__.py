@@ -6,12 +6,7 @@ import sys
 import time
 from multiprocessing import get_context
 
-from fuzz.judge import judge
-
-
-def _told(seed):
-    verdict = judge(seed)
-    return str(verdict) if verdict.faults else None
+from fuzz.judge import judge, told
 
 
 def main():
@@ -33,10 +28,10 @@ def main():
     with get_context("spawn").Pool(given.workers) as pool:
         pool.map(judge, range(given.workers))  # imports are no ensembles
         start = time.perf_counter()
-        for told in pool.imap_unordered(_told, seeds, chunksize=8):
-            if told is not None:
+        for wrongly in pool.imap_unordered(told, seeds, chunksize=8):
+            if wrongly:
                 wrong += 1
-                print(told, flush=True)
+                print(wrongly, flush=True)
         rate = 60 * given.count / (time.perf_counter() - start)
     print(f"{given.count} ensembles, {wrong} of them wrong; {rate:.0f} a minute on {given.workers} processes")
     return bool(wrong)

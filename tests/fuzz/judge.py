@@ -9,7 +9,7 @@ from fuzz.problems import Problem, draw
 
 import haarflow as hf
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "judge", "told"]
 
 # Times what rounding changes to first order. Of 20,000 ensembles none needs more than a tenth of it.
 ROUNDING = 100.0
@@ -55,6 +55,12 @@ def judge(seed):
     if ensemble.solver == "dense":
         _judge_timescales(verdict, listing, ensemble.timescales)
     return verdict
+
+
+def told(seed):
+    """The verdict in words, empty where nothing is wrong: what another process can send."""
+    verdict = judge(seed)
+    return str(verdict) if verdict.faults else ""
 
 
 def _ask(problem):
