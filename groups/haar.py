@@ -95,7 +95,8 @@ class HaarQuadrature:
         """
         found = np.asarray(elements, float)
         if found.ndim < 2 or found.shape[-2:] != (self.dim, self.dim):
-            raise ValueError(f"{name} must be matrices [..., {self.dim}, {self.dim}], found shape {found.shape}")
+            shape = f"[{self.dim}, {self.dim}]"
+            raise ValueError(f"{name} must be a matrix of {self.name}, {shape}, or several, found shape {found.shape}")
         skew = self._skew(found)
         which = "a matrix" if found.ndim == 2 else "matrices"
         if (skew > TOLERANCE).any():

@@ -103,7 +103,7 @@ def direction(irrep, vector):
 
 
 def harmonic_mean(act, weight, bias, group, irrep, x, y, points, times, rate):
-    """Gradient flow's mean [T, m, dim] in float64, and the block's eigenvalues, exact zeros as such."""
+    """Gradient flow's mean [T, m, dim], the block's eigenvalues, exact zeros as such, and n Theta(x, x) at most."""
     with mpmath.workdps(DIGITS):
         blocks = _parts(act, weight, bias, group, irrep, x, x).transpose(0, 2, 1, 3)
         order = len(x) * irrep.dim
@@ -123,4 +123,6 @@ def harmonic_mean(act, weight, bias, group, irrep, x, y, points, times, rate):
                     phi = 1 / value if t == np.inf else -mpmath.expm1(-value * t * rate) / value
                     mean += rows[:, k] * (phi * labels[k])
             means.append(np.array([float(m) for m in mean]).reshape(len(points), irrep.dim))
-        return np.stack(means), np.array([float(value) for value in known])
+        q = weight**2 * np.square(x.reshape(len(x), -1)).mean(axis=1).max() + bias**2
+        largest = float(_theta(act, weight, bias, mpmath.mpf(q), mpmath.mpf(q), mpmath.mpf(q)))
+        return np.stack(means), np.array([float(value) for value in known]), len(x) * largest

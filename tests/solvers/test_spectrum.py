@@ -235,3 +235,36 @@ def test_rows_and_labels_that_do_not_fit():
         spectrum.predict(np.ones((2, 4)), FLOW, 1.0, 1.0, np.ones((3, 1)))
     with pytest.raises(ValueError, match=r"found -1\.0 at index 1"):
         spectrum.predict(np.eye(3), FLOW, [0.0, -1.0], 1.0, np.ones((3, 1)))
+
+
+def test_noise_is_a_threshold_of_its_own():
+    block = np.diag([1e-9, 1e-3, 1.0])
+    plain, noisy = solvers.eigendecompose(block), solvers.eigendecompose(block, noise=1e-6)
+    assert plain.unresolved == 0
+    assert noisy.unresolved == 1
+    assert noisy.threshold == pytest.approx(1e-6, rel=1e-6)
+    times = np.array([0.9, 1.1, 1e20, np.inf])  # noise * t passes 1e-6 at 1
+    np.testing.assert_array_equal(noisy.cut(times, 1.0), [0, 1, 1, 1])
+    mean = noisy.predict(np.eye(3), FLOW, times, 1.0, np.ones((3, 1)))[:, 0, 0]
+    np.testing.assert_allclose(mean, [0.9, 0, 0, 0], rtol=1e-12)
+    np.testing.assert_allclose(noisy.resolved(0.0), [1e-3, 1])
+    with pytest.raises(ValueError, match="noise must be finite and >= 0, found -1"):
+        solvers.eigendecompose(block, noise=-1)
+
+
+def test_another_quadrature_doubts_the_modes_that_it_changes():
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))
+    # Small and known, small and a rule's own, large.
+    block, other = (turn @ np.diag(values) @ turn.T for values in ([1e-6, 2e-5, 0.1, 1], [1.1e-6, 3e-4, 0.1, 1.01]))
+    fine, coarse = solvers.eigendecompose(block).beside(solvers.eigendecompose(other))
+    np.testing.assert_allclose(fine.doubt, [1e-7, 2.8e-4, 0, 0.01], atol=1e-12)
+    np.testing.assert_allclose(coarse.doubt, [1e-7, 2.8e-4, 0, 0.01], atol=1e-12)
+    assert fine.unresolved == coarse.unresolved == 1
+    np.testing.assert_allclose(fine.resolved(0.0), [1e-6, 0.1, 1])
+    times = np.array([35.0, 36, np.inf])  # doubt * t passes 1e-2 at 35.7
+    np.testing.assert_array_equal(fine.cut(times, 1.0), [0, 1, 1])
+    phi = fine.phi(FLOW, times, 1.0)
+    np.testing.assert_allclose(phi[:, 0], FLOW(np.array([1e-6]), times, 1.0)[:, 0], rtol=1e-8)
+    np.testing.assert_allclose(phi[:, 1], [-np.expm1(-35 * 2e-5) / 2e-5, 0, 0], rtol=1e-8)
+    with pytest.raises(ValueError, match="other must be a spectrum of the same block, found order 2 for 4"):
+        fine.beside(solvers.eigendecompose(np.eye(2)))
