@@ -91,8 +91,8 @@ def test_variances_beside_a_block_that_vanishes():
     group = groups.so2(32)
     irrep = groups.harmonic(group, 3)
     x, y = np.random.default_rng(3).standard_normal((2, 2, 1, 2))
+    ensemble = hf.DeepEnsemble(network(Relu()), groups.matrix_action(group), irrep).fit(x, y[:, 0], covariance=True)
     with pytest.warns(hf.ResolutionWarning):
-        ensemble = hf.DeepEnsemble(network(Relu()), groups.matrix_action(group), irrep).fit(x, y[:, 0], covariance=True)
         law = ensemble.predict(x, LATE, "diagonal")
     np.testing.assert_array_equal(law.mean, 0)
     prior = np.diagonal(kernels.analytic(network(Relu()))(x).nngp)
