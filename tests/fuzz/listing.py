@@ -13,8 +13,9 @@ from fuzz.problems import Problem
 
 __all__ = ["Listing"]
 
-# An eigenvalue of the library's resolution, N eps times the largest row sum, may be taken for either.
-_UNSURE = 8
+# An eigenvalue of the library's resolution, eps times the largest row sum for each sample, may be taken for either;
+# how many roundings a kernel may be off besides.
+_UNSURE, _ROUNDINGS = 8, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class Listing:
 
     @cached_property
     def _threshold(self):
-        return self.problem.order * self.eps * self.scale
+        return (self.problem.order + _ROUNDINGS) * self.eps * self.scale
 
     @cached_property
     def unsure(self):
