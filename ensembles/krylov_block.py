@@ -184,6 +184,8 @@ class KrylovBlock:
         What was asked for last, and the solution.
     inverse : tuple
         Labels and ridge, and what solved t = inf, if anything: it may have taken as many products as the space.
+    eps : float
+        Of the kernel's dtype: what is smaller in the block is rounding, which its products do not show.
     """
 
     rows: int
@@ -197,6 +199,7 @@ class KrylovBlock:
     space: solvers.KrylovSpace | None = None
     answered: tuple[Any, KrylovSolution] | None = None
     inverse: tuple[Any, PreconditionedSolve | None] = (None, None)
+    eps: float = float(np.finfo(float).eps)
 
     def solve(
         self,
@@ -224,6 +227,7 @@ class KrylovBlock:
             how=self.how,
             scale=self.scale,
             size=self.size,
+            eps=self.eps,
             space=self._begun(reduced),
             columns=self._columns,
             inverse=self.inverse[1] if self.inverse[0] == inverted else None,
@@ -242,7 +246,9 @@ class KrylovBlock:
         if self.space is None:
             return np.empty(0)
         values = np.maximum(self.space.ritz_values, 0.0) + ridge
-        return values[values > max(self.size * np.finfo(float).eps * self.scale, 2 * self.space.noise)]
+        return values[
+            values > max(self.size * np.finfo(float).eps * self.scale, self.eps * self.scale, 2 * self.space.noise)
+        ]
 
     def begun(self, labels: np.ndarray) -> "KrylovBlock":
         """Return the block with a space of a few steps, where it has none: its extreme modes are known then."""

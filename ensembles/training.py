@@ -152,9 +152,8 @@ def train_krylov(
         block = TiledBlock(gram, i, TilesHere(here, i) if stored is None else TilesStored(stored, i))
         multiply = block.product if cluster is None else ClusterProduct(cluster, block)
         steps = Steps(means.store, {**key, "irrep": i, "basis": _digest_basis(basis)}) if means.store else None
-        spectra.append(
-            KrylovBlock(block.order, multiply, block.columns, basis, sums.bound, problem.size, means.solver, steps)
-        )
+        known = (block.order, multiply, block.columns, basis, sums.bound, problem.size, means.solver, steps)
+        spectra.append(KrylovBlock(*known, eps=float(np.finfo(kernel.dtype).eps)))
     return Trained(tuple(spectra), (), sums.mean_diagonal)
 
 

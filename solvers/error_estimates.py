@@ -61,6 +61,8 @@ class Ritz:
         Upper bound of the largest eigenvalue of the whole augmented Gram matrix.
     size : int
         Order of it.
+    eps : float
+        Of the precision that the matrix was rounded to: noise that is symmetric, which no product shows.
     """
 
     space: KrylovSpace
@@ -68,19 +70,20 @@ class Ritz:
     size: int
     values: np.ndarray = field(repr=False)
     vectors: np.ndarray = field(repr=False)
+    eps: float = _EPS
 
     @classmethod
-    def of(cls, space: KrylovSpace, scale: float | None, size: int | None) -> "Ritz":
+    def of(cls, space: KrylovSpace, scale: float | None, size: int | None, eps: float = _EPS) -> "Ritz":
         """Decompose the projection; 9 d^3 operations for dimension d."""
         # Divide and conquer loses what the graded projection knows of small values, a factor 10 at order 4000.
         values, vectors = scipy.linalg.eigh(space.projection(), driver="evr", overwrite_a=True, check_finite=False)
         own = float(np.abs(values).max())
-        return cls(space, own if scale is None else max(own, scale), size or space.rows, values, vectors)
+        return cls(space, own if scale is None else max(own, scale), size or space.rows, values, vectors, eps)
 
     @cached_property
     def threshold(self) -> float:
         """Values up to it are unknown: rounding of the whole matrix, twice the product's noise, or the defect."""
-        return max(self.size * _EPS * self.scale, 2 * self.space.noise, self._defect)
+        return max(self.size * _EPS * self.scale, self.eps * self.scale, 2 * self.space.noise, self._defect)
 
     @property
     def _defect(self) -> float:
@@ -91,7 +94,7 @@ class Ritz:
     @property
     def uncertainty(self) -> float:
         """How far an unresolved value is from the true one."""
-        return max(_EPS * self.scale, 2 * self.space.noise, self._defect)
+        return max(self.eps * self.scale, 2 * self.space.noise, self._defect)
 
     def unresolved(self, ridge: float) -> np.ndarray:
         """Return [d]: whether a value, ridge included, is unknown."""

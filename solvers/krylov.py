@@ -127,6 +127,7 @@ def solve(
     how: Krylov = Krylov(),
     scale: float | None = None,
     size: int | None = None,
+    eps: float = float(np.finfo(float).eps),
     space: KrylovSpace | None = None,
     columns: Columns | None = None,
     inverse: PreconditionedSolve | None = None,
@@ -156,6 +157,8 @@ def solve(
         Upper bound of the largest eigenvalue of the whole augmented Gram matrix; default the block's own.
     size : int, optional
         Order of the whole augmented Gram matrix; default N.
+    eps : float
+        Of the precision that A was rounded to, default float64's: no product shows it.
     space : KrylovSpace, optional
         Where to go on: that of an earlier call, or one rebuilt by `space_from`, for the same A and labels.
     columns : callable, optional
@@ -203,7 +206,7 @@ def solve(
     aided = columns is not None and how.preconditioner > 0
 
     def check(space: KrylovSpace) -> _Checked:
-        ritz = Ritz.of(space, scale, size)
+        ritz = Ritz.of(space, scale, size, eps)
         return _Checked(ritz, ritz.estimate(filter, times, rate, ridge), _invertible(ritz, filter, times, rate, ridge))
 
     space, found, products = _grow_until(product, space, check, how, aided, recall, keep, progress)
