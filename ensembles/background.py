@@ -64,6 +64,8 @@ def in_background(
 
     left: list[bool] = []
     place, began = (os.getpid(), key if key is not None else object()), time.monotonic()
+    if place in _running:  # another thread does the same
+        place = os.getpid(), object()
     _running[place] = ended, began, seconds
     threading.Thread(target=run, name=f"haarflow: {what}", daemon=kept is None).start()
     try:

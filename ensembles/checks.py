@@ -8,15 +8,17 @@ import numpy as np
 from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.groups import Action, HaarAction
-from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
+from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store, TangentKernel
 from haarflow.kernels.distributed import check_executor, check_workers
 from haarflow.kernels.misread import warn_of_channels
 from haarflow.kernels.own import OwnKernel
 from haarflow.training import KRYLOV_TOLERANCE, Means
 
-__all__ = ["as_means", "check_choice", "check_clock", "check_sees", "shown", "unknown"]
+__all__ = ["as_means", "check_choice", "check_clock", "check_covariance", "check_sees", "shown", "unknown"]
 
 _SOLVERS = ("auto", "dense", "krylov")
+# What training in steps is told elsewhere.
+_IN_STEPS = ("epochs", "steps", "n_epochs", "batch_size", "batch", "optimizer", "lr", "verbose", "callbacks")
 
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
@@ -74,7 +76,25 @@ def unknown(options: dict[str, Any], method: str, takes: str, instead: str) -> N
     """
     if options:
         found = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        raise TypeError(f"{method} takes {takes}, found {found}: {instead}")
+        told = f": {instead}" if any(name.lower() in _IN_STEPS for name in options) else ""
+        raise TypeError(f"{method} takes {takes}, found {found}{told}")
+
+
+def check_covariance(solver: str | solvers.Krylov, solved: str) -> None:
+    """Raise ValueError where blocks are solved by Krylov spaces, which learn the labels alone.
+
+    Parameters
+    ----------
+    solver : str or Krylov
+        What was asked for.
+    solved : {"dense", "krylov"}
+        What is done.
+    """
+    if solved == "krylov":
+        found = 'a Krylov space, which "auto" chose' if solver == "auto" else solver
+        raise ValueError(
+            f'solver must be "dense" for covariances and members, found {found}, which learns the labels alone'
+        )
 
 
 def check_sees(kernel: Kernel, action: Action | HaarAction, x: np.ndarray) -> None:
@@ -97,8 +117,9 @@ def check_sees(kernel: Kernel, action: Action | HaarAction, x: np.ndarray) -> No
     # An action has its own say on which axes are which.
     if isinstance(architecture, Sequential) and isinstance(action, Action) and action.group.order == 1:
         warn_of_channels(architecture.layers, shape)
-    if isinstance(kernel, OwnKernel):
-        kernel.check(x)
+    if type(kernel) is not AnalyticKernel and not isinstance(kernel, TangentKernel):
+        trial = kernel if isinstance(kernel, OwnKernel) else OwnKernel(kernel, kernel.content_key, kernel.dtype)
+        trial.check(x)
 
 
 def shown(kernel: Kernel, action: Action | HaarAction, output: Any, fitted: Fitted | None) -> str:

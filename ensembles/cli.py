@@ -149,6 +149,8 @@ def bench(
     options = Options(quick, repeats, not no_peer, tuple(n or ()), tuple(name.upper() for name in group or ()))
     try:
         chosen = plan([name.upper() for name in workloads] if workloads else None)
+        if options.groups and not any(workload.name == "W1" for workload in chosen):
+            raise ValueError("--group must be left out where W1 is not among the workloads")
         for name in options.groups:
             if name not in GROUPS:
                 raise ValueError(f"--group must be one of {sorted(GROUPS)}, found {name!r}")

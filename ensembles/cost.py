@@ -8,6 +8,7 @@ import numpy as np
 from haarflow.kernels import AnalyticKernel, AvgPool, Flatten, GlobalAvgPool, Kernel, Store
 from haarflow.kernels.architecture import Layer
 from haarflow.kernels.duals import DUALS
+from haarflow.kernels.gram_tiles import LABEL
 from haarflow.kernels.work import entry_work, position_pairs
 from haarflow.progress import Pace
 
@@ -17,6 +18,15 @@ __all__ = ["CostWarning", "Foretelling", "cheaper", "foretelling", "outside"]
 LONG = 600.0
 # What an alternative must save to be named.
 _WORTH = 1.5
+
+
+# Of what grows otherwise than the Gram matrix; of solvers' steps nobody knows how many there will be.
+_ADVICE = {
+    "test kernel": "half the test points take half",
+    "prior": 'half the test points take a quarter, and covariance="diagonal" one of them for each',
+    "eigendecomposition, seconds": 'half the samples take an eighth, and means by solver="krylov" need none',
+}
+_NAMES = {"eigendecomposition, seconds": "the eigendecomposition", "prior": "the kernel of the test points"}
 
 
 class CostWarning(UserWarning):
@@ -42,10 +52,11 @@ class Foretelling:
         pace = self._paces.setdefault(label, Pace())
         pace.add(done, total)
         remaining = pace.remaining
-        if self._told or remaining is None or remaining < LONG:
+        if self._told or remaining is None or remaining < LONG or (label != LABEL and label not in _ADVICE):
             return
         self._told = True
-        message = f"the {label} takes {_in_words(remaining)} more at the present pace: {self._advice}"
+        advice = self._advice if label == LABEL else _ADVICE[label]
+        message = f"{_NAMES.get(label, f'the {label}')} takes {_in_words(remaining)} more at the present pace: {advice}"
         warnings.warn(message, CostWarning, stacklevel=outside())
 
 

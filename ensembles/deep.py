@@ -1,13 +1,14 @@
 """DeepEnsemble: what an infinitely wide ensemble predicts after training with full augmentation."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from haarflow import solvers
-from haarflow.checks import as_means, check_choice, check_clock, check_sees, shown, unknown
+from haarflow.checks import as_means, check_choice, check_clock, check_covariance, check_sees, shown, unknown
 from haarflow.cost import foretelling
 from haarflow.fitted import Fitted, check_call
 from haarflow.fitting import Clock, fit_problem, with_covariance
@@ -19,7 +20,7 @@ from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store
 from haarflow.kernels.orbit_tiles import Progress
 from haarflow.krylov_block import KrylovBlock
 from haarflow.law import COVARIANCES, Drawn, Law, evaluate, warn_of_cuts, warn_of_error, warn_of_truncation
-from haarflow.orbit_members import members_on_orbits
+from haarflow.orbit_members import Asked, members_on_orbits
 from haarflow.passing import Guard, as_report
 from haarflow.progress import progress_bar
 from haarflow.reduction import CHOICES, pose
@@ -27,7 +28,6 @@ from haarflow.stable_rate import in_learning_rates
 
 __all__ = ["DeepEnsemble"]
 
-_NO_COVARIANCE = 'solver must be "dense" for covariances and members, found {}, which learns the labels alone'
 _NO_STEPS = "nothing is trained in steps; predict(x_test, times) has the training times"
 
 
@@ -167,10 +167,10 @@ class DeepEnsemble:
         check_sees(self._kernel, self._action, x)
         with progress_bar(self._progress, unseen=foretelling(self._kernel, x, self._means.store)) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
-                raise ValueError(_NO_COVARIANCE.format(self._means.solver))
+                check_covariance(self._means.solver, "krylov")
             problem = pose(self._kernel, self._action, self._output, x, y, self._reduction)
             fitted = fit_problem(self._kernel, problem, self._clock, self._means, progress, covariance)
-        with self._guard:
+        with self._guard.lock:
             self._fitted = fitted
         return self
 
@@ -301,7 +301,7 @@ class DeepEnsemble:
         probability : float, or array that broadcasts with [T, n]
             In 0 .. 1, excluded: how likely a larger one may be.
         times : float or array [T]
-            Training times >= 0 in any order, np.inf included.
+            Training times as for `predict`.
         norm : {"euclidean", "max"}
             |.| over all outputs: the Euclidean norm, or the largest component.
 
@@ -319,16 +319,14 @@ class DeepEnsemble:
         -----
         Cost: that of the full covariance at |G| points for each sample. Source: `finite.members_needed_on_orbit`.
         """
-        if isinstance(self._action, HaarAction) or isinstance(self._output, HarmonicSum):
-            raise ValueError(f"action must be of a finite group, whose orbits can be listed, found {self._action.name}")
         fitted = self._trained("members_needed")
-        x, times = check_call(fitted, self._kernel, "members_needed", x, times)
-        k = fitted.problem.y.shape[1]
-
-        def law_at(orbit: np.ndarray) -> Law:
-            return self._evaluate(fitted, "members_needed", orbit, times, "full")[0]
-
-        found, cut, share = members_on_orbits(law_at, self._action, self._output, k, x, times, delta, probability, norm)
+        x, times = check_call(fitted, self._kernel, "members_needed", x, times, argument="x")
+        asked = Asked(times, delta, probability, norm)
+        rates = in_learning_rates(self._clock.learning_rate, fitted, self._filter)
+        with rates, progress_bar(self._progress, unseen=foretelling(self._kernel, x, self._means.store)) as progress:
+            fitted = self._covariant(fitted, progress)
+            law_at = partial(evaluate, self._kernel, fitted, self._filter, times=times, covariance="full")
+            found, cut, share = members_on_orbits(law_at, self._action, self._output, x, asked, progress)
         warn_of_cuts(times, cut, share, self._kernel.dtype, True)
         return found
 
@@ -337,12 +335,7 @@ class DeepEnsemble:
     ) -> tuple[Law, Drawn | None, Fitted]:
         x_test, times = check_call(fitted, self._kernel, name, x_test, times, covariance)
         with progress_bar(self._progress, unseen=foretelling(self._kernel, x_test, self._means.store)) as progress:
-            if covariance and not fitted.blocks:
-                if fitted.solver == "krylov":
-                    found = 'a Krylov space, which "auto" chose' if self._means.solver == "auto" else self._means.solver
-                    raise ValueError(_NO_COVARIANCE.format(found))
-                fitted = with_covariance(self._kernel, fitted, self._means, progress)
-                self._keep(fitted)
+            fitted = self._covariant(fitted, progress) if covariance else fitted
             with in_learning_rates(self._clock.learning_rate, fitted, self._filter):
                 law, drawn, grown = evaluate(self._kernel, fitted, self._filter, x_test, times, covariance, progress)
         self._keep(grown)
@@ -388,9 +381,18 @@ class DeepEnsemble:
         self._keep(grown)
         return out
 
+    def _covariant(self, fitted: Fitted, progress: Progress | None) -> Fitted:
+        """Add all irreps' blocks where they are missing."""
+        if fitted.blocks:
+            return fitted
+        check_covariance(self._means.solver, fitted.solver)
+        fitted = with_covariance(self._kernel, fitted, self._means, progress)
+        self._keep(fitted)
+        return fitted
+
     def _keep(self, grown: Fitted) -> None:
         """Keep what a call has found out of a fit, unless another one has taken that one's place meanwhile."""
-        with self._guard:
+        with self._guard.lock:
             if self._fitted is not None and self._fitted.problem is grown.problem:
                 self._fitted = self._fitted.joined(grown)
 

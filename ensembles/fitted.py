@@ -79,7 +79,13 @@ def _further(
 
 
 def check_call(
-    fitted: Fitted, kernel: Kernel, name: str, x_test: Any, times: Any, covariance: str | None = None
+    fitted: Fitted,
+    kernel: Kernel,
+    name: str,
+    x_test: Any,
+    times: Any,
+    covariance: str | None = None,
+    argument: str = "x_test",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return test points and times, checked, where what is made of them fits the memory.
 
@@ -97,9 +103,11 @@ def check_call(
         Training times.
     covariance : {None, "diagonal", "full", "joint"}
         Which is asked for.
+    argument : str
+        What the method calls the points.
     """
     refuse_traced(name, x_test, times)
-    x_test, times = seen_by(kernel, x_test, "x_test", fitted.sample_shape), solvers.check_times(times)
+    x_test, times = seen_by(kernel, x_test, argument, fitted.sample_shape), solvers.check_times(times)
     T, m = len(times), len(x_test)
     check_room("times", (T, m, fitted.problem.y.shape[1]), "[times, test points, outputs]")
     if covariance == "joint":

@@ -87,10 +87,13 @@ def _article(word: str) -> str:
 
 def _loader(values: Any, name: str) -> str:
     """Say how to make an array of what yields samples or batches."""
+    part = 1 if name == "y" else 0  # of a batch or of a sample: images and their labels
+    if isinstance(values, dict):
+        return ": pass one of its entries"
     if hasattr(values, "batch_size") and hasattr(values, "dataset"):
-        return f": collect its batches, {name} = np.concatenate([np.asarray(batch[0]) for batch in loader])"
-    if hasattr(values, "__getitem__") and hasattr(values, "__len__") and not isinstance(values, dict):
-        return f": stack its samples, {name} = np.stack([np.asarray(dataset[i][0]) for i in range(len(dataset))])"
+        return f": collect its batches, {name} = np.concatenate([np.asarray(batch[{part}]) for batch in loader])"
+    if hasattr(values, "__getitem__") and hasattr(values, "__len__"):
+        return f": stack its samples, {name} = np.stack([np.asarray(dataset[i][{part}]) for i in range(len(dataset))])"
     if hasattr(values, "__iter__"):
         return f": list it first, {name} = np.array(list({name}))"
     return ""

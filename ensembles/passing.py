@@ -1,7 +1,6 @@
-"""What an ensemble leaves in its process when it is pickled: a lock, and a user's progress callable."""
+"""Pickling of ensembles: a lock and a user's progress callable stay behind in their process."""
 
 import threading
-from types import TracebackType
 from typing import Any
 
 from haarflow.kernels.orbit_tiles import Progress
@@ -10,16 +9,10 @@ __all__ = ["Guard", "as_report"]
 
 
 class Guard:
-    """A lock that copies and pickles as a new one."""
+    """A lock, with what holds it, that copies and pickles as a new one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._lock.release()
+        self.lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Guard, ()

@@ -34,11 +34,18 @@ def in_learning_rates(learning_rate: float, fitted: Fitted, filter: solvers.Filt
         yield
     except solvers.StepError as error:
         excess = max(error.excess, *(_excess(block, fitted, filter) for block in fitted.spectra))
+        stable = _below(learning_rate / excess)
         message = (
-            f"learning_rate must be below {learning_rate / excess:.4g} for {error.name} to be stable on this training "
+            f"learning_rate must be below {stable:.4g} for {error.name} to be stable on this training "
             f"set, found {learning_rate:g}"
         )
         raise solvers.StepError(message, error.name, excess) from None
+
+
+def _below(rate: float) -> float:
+    """Return a rate rounded down to four digits."""
+    step = 10.0 ** (np.floor(np.log10(rate)) - 3)
+    return float(np.floor(rate / step) * step)
 
 
 def _excess(block: solvers.Spectrum | KrylovBlock, fitted: Fitted, filter: solvers.Filter) -> float:

@@ -1,5 +1,6 @@
 """What is seen: architectures, their NNGP and NTK, the orbit Gram, and the store that keeps it."""
 
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from haarflow.kernels.analytic import KERNEL_VERSION, AnalyticKernel, analytic
@@ -78,4 +79,4 @@ if not TYPE_CHECKING:
         """Say how a layer is called here, or what there is in its place."""
         from haarflow.kernels.elsewhere import told
 
-        raise AttributeError(told(name, __all__), name=name, obj=None)
+        raise AttributeError(told(name, __all__), name=name, obj=sys.modules[__name__])

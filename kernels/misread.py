@@ -11,8 +11,8 @@ __all__ = ["InputWarning", "warn_of_channels", "warn_of_input", "warn_of_integer
 
 # Integers from here on are what people write for a number of units.
 _WIDTH = 8
-# Integers up to here may be counts or grey levels of a few bits, and a row of so many is more than a few features.
-_LEVELS, _PIXELS = 16, 64
+# Smaller integers may be counts or grey levels of fewer bits, and fewer of them features of a table.
+_LEVELS, _PIXELS = 128, 64
 
 
 class InputWarning(UserWarning):
@@ -90,10 +90,10 @@ def warn_of_integers(x: np.ndarray, name: str) -> None:
     name : str
         The argument's name.
     """
-    if x.dtype.kind not in "iu" or x.size == 0 or (x.ndim < 3 and x.size // len(x) < _PIXELS):
+    if x.dtype.kind not in "iu" or x.size == 0 or x.size // len(x) < _PIXELS:
         return
     lowest, largest = int(x.min()), int(x.max())
-    if lowest >= 0 and _LEVELS < largest <= 255:
+    if lowest >= 0 and _LEVELS <= largest <= 255:
         warn_of_input(
             f"{name} holds integers {lowest} .. {largest}, which are used as they are: kernels and learning rates "
             f"expect numbers about 1, so that images are divided by 255, {name} / 255; {name}.astype(float) is taken "

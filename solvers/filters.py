@@ -255,6 +255,8 @@ def check_times(times: Any) -> np.ndarray:
     >>> solvers.check_times([100, 1, float("inf")])
     array([100.,   1.,  inf])
     """
+    if np.ma.isMaskedArray(times) and np.ma.getmaskarray(times).any():
+        raise ValueError("times must have no masked entries: leave them out with times.compressed()")
     if isinstance(times, Iterable) and not isinstance(times, (str, bytes)) and not hasattr(times, "__array__"):
         times = list(times)  # such as a generator's, or a set's
     try:

@@ -10,7 +10,7 @@ from haarflow.finite.counting import first_guess, smallest, steps
 from haarflow.finite.numbers import as_array, as_counts, as_number, as_probability, as_reals, refuse_tiny
 from haarflow.kernels.misread import warn_of_input
 from haarflow.measures import orbit_mse
-from haarflow.measures.arrays import Output, represent
+from haarflow.measures.arrays import Output, output_dim, represent
 
 __all__ = ["expected_orbit_mse", "members_needed_on_orbit", "orbit_variance"]
 
@@ -140,7 +140,7 @@ def members_needed_on_orbit(
         return as_number(np.max(members_needed(largest, delta, allowed, k), axis=-1))
     # Cov[f(gx) - rho f(x)] = (Sigma(gx,gx) + Sigma(x,x)) 1 - Sigma(gx,x) (rho + rho^T).
     turns = np.ones((order, 1))
-    if matrices is not None:
+    if matrices is not None and not getattr(output, "is_trivial", False):
         turns = np.linalg.eigvalsh((matrices + np.swapaxes(matrices, 1, 2)) / 2)
     largest = np.maximum(own[..., None] - 2 * cross[..., None] * turns, 0.0).max(axis=-1)
     guess = first_guess(largest, delta, chdtri(k, allowed))
@@ -222,7 +222,7 @@ def _orbit(
     # Rounding may leave what is 0 slightly negative, at the scale of the kernel.
     if own.min() < -1e-6 * np.abs(covariance).max():
         raise ValueError(f"covariance must have variances >= 0 on its diagonal, found {own.min():.1e}")
-    width = 1 if output is None else int(np.shape(output.matrices)[-1])
+    width = 1 if output is None else output_dim(output)
     if k is not None:
         if np.ndim(k) != 0 or (output is not None and k != width):
             wanted = "a number" if output is None else f"{width}, the dimension of output, or None"

@@ -15,6 +15,7 @@ __all__ = [
     "apply",
     "norm",
     "orthogonal",
+    "output_dim",
     "prepare",
     "ratio",
     "represent",
@@ -83,12 +84,22 @@ def orthogonal(
     return matrices
 
 
+def output_dim(output: Output) -> int:
+    """Return k, without asking for |G| k^2 numbers where a representation tells."""
+    return int(output.dim) if hasattr(output, "dim") else int(np.shape(output.matrices)[-1])
+
+
 def represent(
     output: Output | None, identity: int | None, order: int, k: int, group: Any = None
 ) -> tuple[np.ndarray | None, int]:
     """Give rho_Y's checked matrices, None for invariant outputs, and the identity's index."""
     start = _identity(output, identity, order, group)
     if output is None:
+        return None, start
+    if getattr(output, "is_trivial", False):  # known to be the identity, whatever |G| k^2 is
+        if output_dim(output) != k or output.group.order != order:  # type: ignore[attr-defined]
+            found = (output.group.order, *(output_dim(output),) * 2)  # type: ignore[attr-defined]
+            raise ValueError(f"output.matrices must be [|G|, k, k] = {(order, k, k)}, found shape {found}")
         return None, start
     matrices = orthogonal(output.matrices, order, k)
     off = float(np.abs(matrices[start] - np.eye(k)).max())
