@@ -178,9 +178,9 @@ def _run(
             number = sum(s.distances for s in segments[:k])
             own = (spread[0][number], spread[1][number])
         variances = (averaged[0] - own[0] / 2, averaged[1] - own[1] / 2)
-        begin, moving = partial(_apart, pooled, variances[0], own[0]), (variances[1], own[1])
+        begin, moving = partial(_apart, pooled, own[0]), own[1]
         if spread is not None:
-            more = _doubt(pooled, grids[k + 1], (variances[0], own[0]), moving, fence)
+            more = _doubt(pooled, grids[k + 1], (variances[0], own[0]), (variances[1], own[1]), fence)
             doubt = more if doubt is None else jax.tree.map(jnp.add, doubt, more)
     raise AssertionError("a network ends in a segment without pooling")
 
@@ -189,22 +189,20 @@ def _plain(pooled: State, slot: Array, _: Any) -> State:
     return jax.tree.map(lambda part: part[slot], pooled)
 
 
-def _apart(pooled: State, q1: Array, spread1: Array, slot: Array, second: tuple[Array, Array]) -> State:
+def _apart(pooled: State, spread1: Array, slot: Array, spread2: Array) -> State:
     """Turn pooled distances into those of the means: less the mean spread within each (an energy distance)."""
-    q2, spread2 = second
     state = _plain(pooled, slot, None)
     within = (spread1 + spread2) / 2
-    # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
-    noise = _noise(q1 + q2 + within)
 
     def clean(total: Array) -> Array:
-        return jnp.where(noise > total - within, 0, total - within)
+        # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
+        return jnp.where(_noise(total + within) > total - within, 0, total - within)
 
     return state._replace(apart=jax.tree.map(clean, state.apart))
 
 
 def _noise(scale: Array) -> Array:
-    """Return what rounding may leave of an energy distance."""
+    """Return what rounding may leave of a difference of distances."""
     return 16 * jnp.finfo(scale.dtype).eps * scale
 
 
@@ -214,17 +212,16 @@ def _doubt(pooled: State, grid: _Grid, first: Pair, second: Pair, fence: Fence) 
 
     def look(slot: Array, q2: Array, spread2: Array, apart: Distances) -> Doubt:
         within = (spread1 + spread2) / 2
-        scale, size = q1 + q2 + within, jnp.sqrt(q1 * q2)
-        gap = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2
-        noise = _noise(scale)
-        error, same = jnp.zeros_like(scale), jnp.zeros_like(scale)
+        gap, size = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2, jnp.sqrt(q1 * q2)
+        # Constant windows are as exact as single positions.
+        cancels = within > jnp.finfo(q1.dtype).eps ** 2 * (q1 + q2)
+        error, same = jnp.zeros_like(within), jnp.zeros_like(within)
         for total in jax.tree.leaves(apart):
             near = total[slot] - within - gap
-            # Constant windows are as exact as single positions.
-            alike = (noise > near) & (within > 0)
-            clear = ~alike & (near > 0) & (size > 0)
-            angle = jnp.sqrt(jnp.where(clear, near * size, 1))
-            error += jnp.where(clear & (within > 0), noise / 16 / angle, 0)
+            noise = _noise(total[slot] + within + jnp.abs(q1 - q2))
+            alike = cancels & (noise > near)
+            clear = cancels & ~alike & (size > 0)
+            error += jnp.where(clear, noise / 16 / jnp.sqrt(jnp.where(clear, near * size, 1)), 0)
             same += alike
         axes = tuple(range(len(grid.shape)))
         return Doubt(error.mean(axes), same.sum(axes))
