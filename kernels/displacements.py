@@ -30,18 +30,22 @@ Fence = Callable[..., Any]
 
 
 class Doubt(NamedTuple):
-    """How well the poolings in front of a nonlinearity resolve a pair of images.
+    """How well the poolings in front of a nonlinearity resolve a pair of images: errors relative to the kernels.
 
     Attributes
     ----------
     error : Array [I, J]
-        Mean error of the angles between their windows, where those exceed the rounding of the distances.
-    same : Array [I, J]
-        How many pairs of their windows do not: they coincide, or nearly.
+        Of the angles between their windows, where those exceed the rounding of the distances.
+    largest : Array [I, J]
+        What windows one displacement apart may add that coincide up to this rounding, at the displacement where that
+        is most: where the images are copies of each other, all windows coincide at one.
+    rest : Array [I, J]
+        The same of all other displacements.
     """
 
     error: Array
-    same: Array
+    largest: Array
+    rest: Array
 
 
 class _Grid(NamedTuple):
@@ -209,34 +213,36 @@ def _noise(scale: Array) -> Array:
 def _doubt(pooled: State, grid: _Grid, first: Pair, second: Pair, fence: Fence) -> Doubt:
     """Return what rounding makes of the angles between pooled values, from both samples' variances and spreads."""
     q1, spread1 = first
+    axes = tuple(range(len(grid.shape)))
 
-    def look(slot: Array, q2: Array, spread2: Array, apart: Distances) -> Doubt:
+    def look(slot: Array, q2: Array, spread2: Array, apart: Distances) -> tuple[Array, Array, Array]:
         within = (spread1 + spread2) / 2
         gap, size = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2, jnp.sqrt(q1 * q2)
         # Constant windows are as exact as single positions.
-        cancels = within > jnp.finfo(q1.dtype).eps ** 2 * (q1 + q2)
-        error, same = jnp.zeros_like(within), jnp.zeros_like(within)
+        cancels = (within > jnp.finfo(q1.dtype).eps ** 2 * (q1 + q2)) & (size > 0)
+        error, blur = jnp.zeros_like(within), jnp.zeros_like(within)
         for total in jax.tree.leaves(apart):
             near = total[slot] - within - gap
             noise = _noise(total[slot] + within + jnp.abs(q1 - q2))
-            alike = cancels & (noise > near)
-            clear = cancels & ~alike & (size > 0)
-            error += jnp.where(clear, noise / 16 / jnp.sqrt(jnp.where(clear, near * size, 1)), 0)
-            same += alike
-        axes = tuple(range(len(grid.shape)))
-        return Doubt(error.mean(axes), same.sum(axes))
+            clear = near > noise
+            # The angle is sqrt(near / size).
+            error += jnp.where(cancels & clear, noise / 16 * jnp.sqrt(size / jnp.where(clear, near, 1)), 0)
+            blur += jnp.where(cancels & ~clear, jnp.sqrt(noise * size), 0)
+        return error.sum(axes), blur.sum(axes), size.sum(axes)
 
-    def add(total: Doubt, at: tuple[Array, Array]) -> tuple[Doubt, None]:
+    def add(total: tuple[Array, ...], at: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
         displacement, slot = at
         steps = tuple(displacement[axis] for axis in range(len(grid.shape)))
         moved = jax.tree.map(partial(_displaced, grid.shape, steps), second) if steps else second
-        return jax.tree.map(jnp.add, total, fence(look, slot, *moved, pooled.apart)), None
+        error, blur, size = fence(look, slot, *moved, pooled.apart)
+        return (total[0] + error, jnp.maximum(total[1], blur), total[2] + blur, total[3] + size), None
 
     displacements = jnp.asarray(grid.displacements)
-    shape = jnp.broadcast_shapes(q1.shape, second[0].shape)[len(grid.shape) :]
-    start = Doubt(*(jnp.zeros(shape, q1.dtype) for _ in range(2)))
-    error, same = lax.scan(add, start, (displacements, jnp.arange(len(displacements))))[0]
-    return Doubt(error / len(displacements), same)
+    shape = jnp.broadcast_shapes(q1.shape, second[0].shape)[len(axes) :]
+    start = tuple(jnp.zeros(shape, q1.dtype) for _ in range(4))
+    error, largest, blur, size = lax.scan(add, start, (displacements, jnp.arange(len(displacements))))[0]
+    whole = jnp.where(size > 0, size, 1)
+    return Doubt(error / whole, largest / whole, (blur - largest) / whole)
 
 
 def _walked(
