@@ -30,18 +30,22 @@ Fence = Callable[..., Any]
 
 
 class Doubt(NamedTuple):
-    """How well the poolings in front of a nonlinearity resolve a pair of images.
+    """How well the poolings in front of a nonlinearity resolve a pair of images: errors relative to the kernels.
 
     Attributes
     ----------
     error : Array [I, J]
-        Mean error of the angles between their windows, where those exceed the rounding of the distances.
-    same : Array [I, J]
-        How many pairs of their windows do not: they coincide, or nearly.
+        Of the angles between their windows, where those exceed the rounding of the distances.
+    largest : Array [I, J]
+        What windows one displacement apart may add that coincide up to this rounding, at the displacement where that
+        is most: where the images are copies of each other, all windows coincide at one.
+    rest : Array [I, J]
+        The same of all other displacements.
     """
 
     error: Array
-    same: Array
+    largest: Array
+    rest: Array
 
 
 class _Grid(NamedTuple):
@@ -179,9 +183,9 @@ def _run(
             number = sum(s.distances for s in segments[:k])
             own = (spread[0][number], spread[1][number])
         variances = (averaged[0] - own[0] / 2, averaged[1] - own[1] / 2)
-        begin, moving = partial(_apart, pooled, variances[0], own[0]), (variances[1], own[1])
+        begin, moving = partial(_apart, pooled, own[0]), own[1]
         if spread is not None:
-            more = _doubt(pooled, grids[k + 1], (variances[0], own[0]), moving, fence)
+            more = _doubt(pooled, grids[k + 1], (variances[0], own[0]), (variances[1], own[1]), fence)
             doubt = more if doubt is None else jax.tree.map(jnp.add, doubt, more)
     raise AssertionError("a network ends in a segment without pooling")
 
@@ -190,57 +194,56 @@ def _plain(pooled: State, slot: Array, _: Any) -> State:
     return jax.tree.map(lambda part: part[slot], pooled)
 
 
-def _apart(pooled: State, q1: Array, spread1: Array, slot: Array, second: tuple[Array, Array]) -> State:
+def _apart(pooled: State, spread1: Array, slot: Array, spread2: Array) -> State:
     """Turn pooled distances into those of the means: less the mean spread within each (an energy distance)."""
-    q2, spread2 = second
     state = _plain(pooled, slot, None)
     within = (spread1 + spread2) / 2
-    # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
-    noise = _noise(q1 + q2 + within)
 
     def clean(total: Array) -> Array:
-        return jnp.where(noise > total - within, 0, total - within)
+        # Two equal windows leave rounding noise, which a rectifier's square root would amplify.
+        return jnp.where(_noise(total + within) > total - within, 0, total - within)
 
     return state._replace(apart=jax.tree.map(clean, state.apart))
 
 
 def _noise(scale: Array) -> Array:
-    """Return what rounding may leave of an energy distance."""
+    """Return what rounding may leave of a difference of distances."""
     return 16 * jnp.finfo(scale.dtype).eps * scale
 
 
 def _doubt(pooled: State, grid: _Grid, first: Pair, second: Pair, fence: Fence) -> Doubt:
     """Return what rounding makes of the angles between pooled values, from both samples' variances and spreads."""
     q1, spread1 = first
+    axes = tuple(range(len(grid.shape)))
 
-    def look(slot: Array, q2: Array, spread2: Array, apart: Distances) -> Doubt:
+    def look(slot: Array, q2: Array, spread2: Array, apart: Distances) -> tuple[Array, Array, Array]:
         within = (spread1 + spread2) / 2
-        scale, size = q1 + q2 + within, jnp.sqrt(q1 * q2)
-        gap = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2
-        noise = _noise(scale)
-        error, same = jnp.zeros_like(scale), jnp.zeros_like(scale)
+        gap, size = (jnp.sqrt(q1) - jnp.sqrt(q2)) ** 2, jnp.sqrt(q1 * q2)
+        # Constant windows are as exact as single positions.
+        cancels = (within > jnp.finfo(q1.dtype).eps ** 2 * (q1 + q2)) & (size > 0)
+        error, blur = jnp.zeros_like(within), jnp.zeros_like(within)
         for total in jax.tree.leaves(apart):
             near = total[slot] - within - gap
-            # Constant windows are as exact as single positions.
-            alike = (noise > near) & (within > 0)
-            clear = ~alike & (near > 0) & (size > 0)
-            angle = jnp.sqrt(jnp.where(clear, near * size, 1))
-            error += jnp.where(clear & (within > 0), noise / 16 / angle, 0)
-            same += alike
-        axes = tuple(range(len(grid.shape)))
-        return Doubt(error.mean(axes), same.sum(axes))
+            noise = _noise(total[slot] + within + jnp.abs(q1 - q2))
+            clear = near > noise
+            # The angle is sqrt(near / size).
+            error += jnp.where(cancels & clear, noise / 16 * jnp.sqrt(size / jnp.where(clear, near, 1)), 0)
+            blur += jnp.where(cancels & ~clear, jnp.sqrt(noise * size), 0)
+        return error.sum(axes), blur.sum(axes), size.sum(axes)
 
-    def add(total: Doubt, at: tuple[Array, Array]) -> tuple[Doubt, None]:
+    def add(total: tuple[Array, ...], at: tuple[Array, Array]) -> tuple[tuple[Array, ...], None]:
         displacement, slot = at
         steps = tuple(displacement[axis] for axis in range(len(grid.shape)))
         moved = jax.tree.map(partial(_displaced, grid.shape, steps), second) if steps else second
-        return jax.tree.map(jnp.add, total, fence(look, slot, *moved, pooled.apart)), None
+        error, blur, size = fence(look, slot, *moved, pooled.apart)
+        return (total[0] + error, jnp.maximum(total[1], blur), total[2] + blur, total[3] + size), None
 
     displacements = jnp.asarray(grid.displacements)
-    shape = jnp.broadcast_shapes(q1.shape, second[0].shape)[len(grid.shape) :]
-    start = Doubt(*(jnp.zeros(shape, q1.dtype) for _ in range(2)))
-    error, same = lax.scan(add, start, (displacements, jnp.arange(len(displacements))))[0]
-    return Doubt(error / len(displacements), same)
+    shape = jnp.broadcast_shapes(q1.shape, second[0].shape)[len(axes) :]
+    start = tuple(jnp.zeros(shape, q1.dtype) for _ in range(4))
+    error, largest, blur, size = lax.scan(add, start, (displacements, jnp.arange(len(displacements))))[0]
+    whole = jnp.where(size > 0, size, 1)
+    return Doubt(error / whole, largest / whole, (blur - largest) / whole)
 
 
 def _walked(

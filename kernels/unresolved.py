@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 
 from haarflow.kernels import displacements
-from haarflow.kernels.architecture import AvgPool, Conv, Dense, Layer
+from haarflow.kernels.architecture import Conv, Dense, Layer
 from haarflow.kernels.backend import compiled, fence, precision
 from haarflow.kernels.copies import are_copies
 from haarflow.kernels.displacements import Doubt
@@ -18,8 +18,8 @@ from haarflow.kernels.tiling import filled, power_of_two
 
 __all__ = ["evaluated", "unresolved"]
 
-# Estimated errors of angles, averaged over windows, that are let pass; the true ones are a fifth to a half of them.
-_ANGLE = {"float64": 1e-11, "float32": 1.2e-5}
+# Estimated errors that are let pass; the true ones are at most half of them.
+_ERROR = {"float64": 1e-11, "float32": 1.2e-5}
 # Ratios of sizes that are let pass: distances lose that many units of rounding.
 _RATIO = {"float64": 2.0**12, "float32": 2.0**4}
 # Numbers of one array over positions and pairs, or over positions, displacements and pairs, that are held at a time.
@@ -57,12 +57,11 @@ def unresolved(
     blurred = (first * second > 0) & ((first > bound * second) | (second > bound * first))
     alike = np.zeros_like(blurred)
     if doubt is not None:
-        blurred |= doubt.error > _ANGLE[dtype]
-        alike = ~blurred & (doubt.same > 0)
-        expected = _windows(layers, a.shape[:-2])
+        error = doubt.error + doubt.rest
+        blurred |= error > _ERROR[dtype]
+        alike = ~blurred & (error + doubt.largest > _ERROR[dtype])
         for at in np.argwhere(alike):
-            i, j = at[0], at[-1]
-            alike[tuple(at)] = doubt.same[tuple(at)] > expected or not are_copies(layers, a[..., i], b[..., j])
+            alike[tuple(at)] = not are_copies(layers, a[..., at[0]], b[..., at[-1]])
     found = np.nonzero(blurred | alike)
     return found[0], found[-1]
 
@@ -73,15 +72,6 @@ def _behind(layers: tuple[Layer, ...], size: np.ndarray) -> np.ndarray:
         return np.ones_like(size)
     linear = next(layer for layer in layers if isinstance(layer, (Dense, Conv)))
     return np.hypot(linear.W_std * size, linear.b_std)
-
-
-def _windows(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> int:
-    """Return how many windows the poolings have that a nonlinearity follows."""
-    count = 0
-    for segment in schedule(layers, len(shape)):
-        shape = tuple(side // segment.pooling.size for side in shape) if isinstance(segment.pooling, AvgPool) else ()
-        count += segment.distances * int(np.prod(shape))
-    return count
 
 
 def evaluated(
