@@ -68,7 +68,9 @@ def fit_problem(
     if not isinstance(problem.action, HaarAction):
         return fitted
     half = at_half_resolution(problem)
-    coarse = None if half is None else _fit(kernel, half, clock, replace(means, told=True), progress, False)
+    coarse = None
+    if half is not None:  # only compared with: what its own rule is off by is what the comparison tells
+        coarse = _fit(kernel, half, clock, replace(means, told=True), progress, False, ruled=False)
     return _doubted(kernel, fitted, coarse)
 
 
@@ -108,13 +110,19 @@ def with_covariance(kernel: Kernel, fitted: Fitted, means: Means, progress: Prog
 
 
 def _fit(
-    kernel: Kernel, problem: Problem, clock: Clock, means: Means, progress: Progress | None, covariance: bool
+    kernel: Kernel,
+    problem: Problem,
+    clock: Clock,
+    means: Means,
+    progress: Progress | None,
+    covariance: bool,
+    ruled: bool = True,
 ) -> Fitted:
     parts = tuple(problem.parts())
     wanted = problem.irreps() if covariance else [part.irrep for part in parts]
     means = _chosen(means, kernel.dtype, max(len(problem.x) * irrep.dim for irrep in wanted), covariance)
     if isinstance(means.solver, solvers.Krylov):
-        trained = train_krylov(kernel, problem, wanted, means, progress)
+        trained = train_krylov(kernel, problem, wanted, means, progress, ruled)
     else:
         trained = train(kernel, problem, wanted, means, progress, nngp=covariance)
     of = {irrep.digest: spectrum for irrep, spectrum in zip(wanted, trained.spectra, strict=True)}

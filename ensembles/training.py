@@ -134,7 +134,12 @@ def train(
 
 
 def train_krylov(
-    kernel: Kernel, problem: Problem, irreps: Sequence[Irrep], means: Means, progress: Progress | None = None
+    kernel: Kernel,
+    problem: Problem,
+    irreps: Sequence[Irrep],
+    means: Means,
+    progress: Progress | None = None,
+    ruled: bool = True,
 ) -> Trained:
     """Compute the tiles of each irrep's block, in the store or in memory, and factorise nothing.
 
@@ -142,6 +147,8 @@ def train_krylov(
     ----------
     kernel, problem, irreps, means, progress
         As in `train`.
+    ruled : bool
+        Whether what a compact group's rule is off by counts as noise.
 
     Notes
     -----
@@ -160,7 +167,7 @@ def train_krylov(
         if stored is None:
             here[corner] = tile
     spectra, how = [], means.solver
-    noise = _krylov_noise(gram, problem.violation, sums.bound)
+    noise = _krylov_noise(gram, problem.violation, sums.bound, ruled)
     for i, basis in enumerate(_bases(problem, irreps)):
         block = TiledBlock(gram, i, TilesHere(here, i) if stored is None else TilesStored(stored, i))
         multiply = block.product if cluster is None else ClusterProduct(cluster, block)
@@ -180,7 +187,7 @@ def _noise(gram: GramProblem, violation: float, bound: float) -> np.ndarray:
     return ((roundings(gram.kernel) + degrees) * float(np.finfo(gram.kernel.dtype).eps) + violation) * bound
 
 
-def _krylov_noise(gram: GramProblem, violation: float, bound: float) -> np.ndarray:
+def _krylov_noise(gram: GramProblem, violation: float, bound: float, ruled: bool) -> np.ndarray:
     """Return the same for blocks that are only multiplied with, and the norm of what a compact group's rule is off by.
 
     Entries of a finite group's block are rounded independently, which adds up to the root of their number: of large
@@ -188,7 +195,8 @@ def _krylov_noise(gram: GramProblem, violation: float, bound: float) -> np.ndarr
     """
     if isinstance(gram.action, HaarAction):
         assert isinstance(gram.kernel, AnalyticKernel)
-        return _noise(gram, violation, bound) + rule_error(gram.kernel, gram.action, gram.x, gram.irreps)
+        rounding = _noise(gram, violation, bound)
+        return rounding + rule_error(gram.kernel, gram.action, gram.x, gram.irreps) if ruled else rounding
     return _noise(gram, 0.0, bound) / len(gram.x) ** 0.5 + violation * bound
 
 

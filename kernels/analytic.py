@@ -133,6 +133,7 @@ class AnalyticKernel:
         ValueError
             For samples of inner products too small in magnitude, with the first one's size and the remedy.
         """
+        self.architecture.check(x.shape[1:])
         smallest = self._smallest
         if len(x) == 0 or smallest == 0 or not self.of_inner_product(x.shape[1:]):
             return

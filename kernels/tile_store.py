@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from haarflow.kernels.entry import DamageError, Key, UnreadableError
+from haarflow.kernels.entry import DamageError, Key, UnreadableError, stem
 from haarflow.kernels.gram_tiles import LABEL, Corner, GramProblem, GramTile, one_by_one
 from haarflow.kernels.kept import Kept, TouchedError
 from haarflow.kernels.orbit_tiles import Progress
@@ -66,19 +66,27 @@ class TileStore:
         """
         corners = self.problem.corners()
         order = random.Random(os.urandom(8)).sample(corners, len(corners))
-        missing: list[Corner] = []
-        for looked, corner in enumerate(order):
+        stems = {stem(_KIND, self.key_of(corner)): corner for corner in order}
+        there = set(map(stems.__getitem__, self.store.found(stems)))
+        damaged: set[Corner] = set()
+        for looked, corner in enumerate(there, start=1):
             tile = self.find(corner)
             if tile is None:
-                missing.append(corner)
+                damaged.add(corner)
                 continue
             yield corner, tile
             if progress is not None:
-                progress("kept tiles", looked + 1, len(corners))
-        done = sum(map(self.problem.entries_of, set(corners).difference(missing)))
+                progress("kept tiles", looked, len(there))
+        missing = [corner for corner in order if corner in damaged or corner not in there]
+        done = sum(map(self.problem.entries_of, there - damaged))
         if progress is not None and done:  # where the pace of what is computed begins
             progress(LABEL, done, self.problem.entries)
-        yield from one_by_one(self.problem, missing, self.make, progress, done)
+
+        def made(corner: Corner, progress: Progress | None) -> GramTile:
+            # Which warned of its damage already.
+            return self._make_anew(corner, progress) if corner in damaged else self.make(corner, progress)
+
+        yield from one_by_one(self.problem, missing, made, progress, done)
 
     def block(self, corner: Corner, i: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """Return the i-th irrep's block of Theta in one tile, verified where the file is new or was changed.

@@ -145,7 +145,7 @@ def test_predicting_too_early_or_elsewhere():
             fitted.predict(X, times)
     with pytest.raises(ValueError, match="whole numbers of steps"):
         ensemble(flow="gradient_descent", learning_rate=0.01).fit(X, Y).predict(X, 0.5)
-    with pytest.raises(ValueError, match="learning_rate is too large"):
+    with pytest.raises(ValueError, match="learning_rate must be below"):
         ensemble(flow="gradient_descent", learning_rate=1e6).fit(X, Y).predict(X, 1)
 
 

@@ -5,7 +5,7 @@ import pytest
 from registry import GROUPS
 
 from haarflow import groups
-from haarflow.groups import representations
+from haarflow.groups import decomposition
 
 LARGE = {
     "S5": lambda: groups.symmetric(5),
@@ -116,7 +116,7 @@ def test_irreps_do_not_depend_on_the_basis_that_the_eigensolver_returns(monkeypa
         return values, vectors
 
     monkeypatch.setattr(np.linalg, "eigh", turned)
-    again = representations._split_regular(group, np.random.default_rng(0))
+    again = decomposition._split_regular(group, np.random.default_rng(0))
     for a, b in zip(expected, again, strict=True):
         np.testing.assert_allclose(a.matrices, b.matrices, atol=1e-12)
 
