@@ -28,8 +28,6 @@ from haarflow.stable_rate import in_learning_rates
 
 __all__ = ["DeepEnsemble"]
 
-_NO_STEPS = "nothing is trained in steps; predict(x_test, times) has the training times"
-
 
 class DeepEnsemble:
     """An infinitely wide deep ensemble, trained on all transforms of its training set, in closed form.
@@ -161,7 +159,7 @@ class DeepEnsemble:
         store that has them, none of it; of an entry, see the class. With covariance: for each irrep of the group,
         and 24 (n d)^2 bytes: eigenvectors and the NNGP's block are kept, the NTK's besides while it is factorised.
         """
-        unknown(others, "fit", "x, y and covariance", _NO_STEPS)
+        unknown(others, "fit", "x, y and covariance", "predict(x_test, times)")
         x = seen_by(self._kernel, x)
         y = as_labels(y, len(x), None if self._output is None else self._output.dim, self._kernel.dtype)
         check_sees(self._kernel, self._action, x)

@@ -90,7 +90,7 @@ def warn_of_integers(x: np.ndarray, name: str) -> None:
     name : str
         The argument's name.
     """
-    if x.dtype.kind not in "iu" or x.size == 0 or x.size // len(x) < _PIXELS:
+    if x.dtype.kind not in "iu" or x.size == 0 or (x.ndim < 3 and x.size // len(x) < _PIXELS):
         return
     lowest, largest = int(x.min()), int(x.max())
     if lowest >= 0 and _LEVELS <= largest <= 255:
