@@ -178,6 +178,8 @@ class DeepEnsemble:
         y = as_labels(y, len(x), None if self._output is None else self._output.dim)
         if isinstance(arch := getattr(self._kernel, "architecture", None), Sequential):
             arch.check(x.shape[1:])
+        if isinstance(self._kernel, AnalyticKernel):
+            self._kernel.check_scale(x)
         self._action.check_shape(x.shape[1:])
         with progress_bar(self._progress) as progress:
             if covariance and isinstance(self._means.solver, solvers.Krylov):
@@ -370,6 +372,8 @@ class DeepEnsemble:
     def _checked(self, name: str, x_test: Any, times: Any) -> tuple[Fitted, np.ndarray, np.ndarray]:
         fitted = self._trained(name)
         x_test = as_samples(x_test, "x_test", fitted.sample_shape, _LARGEST[self._kernel.dtype])
+        if isinstance(self._kernel, AnalyticKernel):
+            self._kernel.check_scale(x_test, "x_test")
         times = solvers.check_times(times)
         check_room("times", (len(times), len(x_test), fitted.problem.y.shape[1]), "[times, test points, outputs]")
         if self.solver == "krylov":

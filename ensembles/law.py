@@ -157,7 +157,7 @@ def evaluate(
         refinement = np.abs(mean - rough.mean).max(axis=(1, 2)) / size
     if covariance == "diagonal":
         own = kernel_diagonal(kernel, x_test).nngp.astype(float)
-        variance = _without_rounding(own + changes, own)
+        variance = _without_rounding(own + changes, own, kernel.dtype)
     elif covariance is not None:
         prior = kernel(x_test).nngp.astype(float)
         own = np.diagonal(prior).copy()
@@ -168,7 +168,7 @@ def evaluate(
             for block, at in shares:
                 whole += block.covariance(at, *how, fitted.ridge)
             diagonal = np.einsum("tmm->tm", whole)
-            diagonal[:] = _without_rounding(diagonal, own)
+            diagonal[:] = _without_rounding(diagonal, own, kernel.dtype)
             drawn = Drawn(whole, float(own.sum()))
         else:
             joint = np.tile(prior[:, None, :], (len(times), 1, len(times), 1))
@@ -232,11 +232,21 @@ def warn_of_error(
         )
 
 
-def _without_rounding(variance: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Raise variances [T, m] that are negative by rounding to 0."""
+def _without_rounding(variance: np.ndarray, own: np.ndarray, dtype: str) -> np.ndarray:
+    """Raise negative variances [T, m] to 0, and say so where they are more than rounding."""
     # Where training leaves no variance, rounding may leave less than none.
-    rounding = variance > -1e-6 * own
-    return np.where(rounding, np.maximum(variance, 0.0), variance)
+    lost = variance < -(1e-6 if dtype == "float64" else 1e-3) * own
+    if lost.any():
+        share = float((-variance / np.where(own > 0, own, np.inf))[lost].max())
+        finer = ', dtype="float64"' if dtype == "float32" else ""
+        warnings.warn(
+            f"{lost.sum()} of {variance.size} variances came out negative beyond rounding, by up to {share:.0e} of "
+            "K(x, x), and are given as 0: they are unknown; an earlier time resolves them, a ridge over finite groups, "
+            f"a higher resolution over compact ones{finer}",
+            ResolutionWarning,
+            stacklevel=5,  # whoever called predict or sample
+        )
+    return np.maximum(variance, 0.0)
 
 
 def _needed(fitted: Fitted, covariance: str | None) -> list[Irrep]:

@@ -73,8 +73,10 @@ def aligned_tiles(
     sums = [[np.zeros((*shape, irrep.dim, irrep.dim)) for irrep in irreps] for _ in range(2)]
     absolute = np.zeros(shape)
     share = 1 / len(action.group.components)
+    # Directions are aligned, so that samples of unequal size lose nothing of their angle.
+    u, v = _directions(a), _directions(b)
     for component in action.group.components:
-        found = align(a, b @ component.T)
+        found = align(u, v @ component.T)
         pair_values = _averages(kernel, found, rule, a, b, folded)
         absolute += share * pair_values[2]
         for k, irrep in enumerate(irreps):
@@ -84,6 +86,11 @@ def aligned_tiles(
                 family[k] += share * (left @ values[k] @ closing)
     tiles = [[total.transpose(0, 2, 1, 3).astype(kernel.dtype) for total in family] for family in sums]
     return BlockTiles(tiles[0], tiles[1], absolute)
+
+
+def _directions(x: np.ndarray) -> np.ndarray:
+    norms = np.sqrt(np.square(x.reshape(len(x), -1)).sum(axis=1))
+    return x / np.where(norms > 0, norms, 1).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _averages(
@@ -98,6 +105,7 @@ def _averages(
     numbers = a[0].size
     q1, q2 = (np.square(x.reshape(len(x), -1)).sum(axis=1) / numbers for x in (a, b))
     pairs = len(a) * len(b)
+    sizes = (np.sqrt(q1)[:, None] * np.sqrt(q2)).reshape(pairs, 1)
     stretch, gap = 2 * found.stretch.reshape(pairs, -1), found.gap.reshape(pairs, 1)
     first, second = (np.broadcast_to(q, (len(a), len(b))).ravel() for q in (q1[:, None], q2[None, :]))
     out = [[np.empty((pairs, *sigma.shape[1:])) for sigma in folded] for _ in range(2)]
@@ -106,10 +114,9 @@ def _averages(
     step = 1 << max(0, (_NUMBERS // len(rule.weights)).bit_length() - 1)
     for start in range(0, pairs, step):
         some = slice(start, start + step)
-        near = (gap[some] + stretch[some] @ rule.near.T) / numbers
-        far = (gap[some] + stretch[some] @ rule.far.T) / numbers
         # The third singular value may be negative: rounding must not take a distance below 0.
-        pair = kernel.of_distances(np.maximum(near, 0), np.maximum(far, 0), first[some], second[some])
+        near, far = (sizes[some] * np.maximum(gap[some] + stretch[some] @ part.T, 0) for part in (rule.near, rule.far))
+        pair = kernel.of_angles(near, far, first[some], second[some])
         absolute[some] = np.abs(pair.ntk) @ rule.weights
         for family, values in zip(out, (pair.ntk, pair.nngp), strict=True):
             for total, sigma in zip(family, folded, strict=True):

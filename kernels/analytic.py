@@ -1,6 +1,9 @@
 """Analytic kernels of an architecture: NumPy in, NumPy out, evaluated in tiles of few shapes."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, takewhile
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from haarflow.kernels.schedule import layout
 __all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
 
 # Part of every key in a store: raised whenever the values of any kernel change.
-KERNEL_VERSION = 2
+KERNEL_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,50 @@ class AnalyticKernel:
         """
         x = self._samples(x, name)
         self.architecture.check(x.shape[1:])
+        self.check_scale(x, name)
         if self.of_inner_product(x.shape[1:]):
             return prepare_vectors(x)
         return prepare_images(self.architecture.layers, x)
+
+    def check_scale(self, x: np.ndarray, name: str = "x") -> None:
+        """Refuse samples whose angles would be lost to underflow; a sample of zeros is none of them.
+
+        Parameters
+        ----------
+        x : array [n, ...]
+            Samples.
+        name : str
+            What errors call them.
+
+        Raises
+        ------
+        ValueError
+            For samples of inner products too small in magnitude, with the first one's size and the remedy.
+        """
+        smallest = self._smallest
+        if len(x) == 0 or smallest == 0 or not self.of_inner_product(x.shape[1:]):
+            return
+        sizes = np.abs(x.reshape(len(x), -1)).max(axis=1, initial=0)
+        tiny = np.flatnonzero((sizes > 0) & (sizes < smallest))
+        if len(tiny):
+            finer = ', or use dtype="float64"' if self.dtype == "float32" else ""
+            raise ValueError(
+                f"{name} must hold samples of a magnitude of at least {smallest:.0e}, or zeros, since squares of "
+                f"smaller ones underflow in {self.dtype}, found {sizes[tiny[0]]:.1e} at sample {tiny[0]}: "
+                f"rescale them{finer}"
+            )
+
+    @cached_property
+    def _smallest(self) -> float:
+        """The magnitude below which 1 - cos(theta), known to eps^2, times the variance is no normal number."""
+        linear = [layer for layer in self.architecture.layers if isinstance(layer, (Dense, Conv))]
+        # Behind a bias variances are no longer small.
+        gains = [layer.W_std for layer in takewhile(lambda layer: layer.b_std == 0, linear)]
+        if not gains:
+            return 0.0
+        least = min(1.0, *(gain for gain in accumulate(gains, mul) if gain > 0), 1.0)
+        limits = np.finfo(self.dtype)
+        return float(limits.tiny) ** 0.5 / float(limits.eps) / least
 
     def between(self, first: Vectors | Images, second: Vectors | Images | None = None) -> KernelPair:
         """Evaluate both kernels between two prepared batches, or of one with itself."""
@@ -136,10 +180,29 @@ class AnalyticKernel:
 
         Notes
         -----
-        Only for kernels that are `of_inner_product`. Cost: one dual activation a layer for each entry.
+        Only for kernels that are `of_inner_product`. Of samples whose sizes differ by a factor r, D and S know their
+        angle to eps r; `of_angles` takes it itself. Cost: one dual activation a layer for each entry.
         """
         D, S, q1, q2 = (np.asarray(part, self.dtype) for part in (D, S, q1[:, None], q2[:, None]))
         return of_distances(self.architecture.layers, Distances(D, S), q1, q2)
+
+    def of_angles(self, near: np.ndarray, far: np.ndarray, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
+        """Evaluate both kernels of inner products where angles are known, exactly at any ratio of the norms.
+
+        Parameters
+        ----------
+        near, far : array [P, Q]
+            2 (|x| |x'| - <x, x'>) / d and 2 (|x| |x'| + <x, x'>) / d, without cancellation.
+        q1, q2 : array [P]
+            |x|^2 / d and |x'|^2 / d of each pair.
+
+        Returns
+        -------
+        KernelPair
+            [P, Q] each; otherwise as `of_distances`.
+        """
+        near, far, q1, q2 = (np.asarray(part, self.dtype) for part in (near, far, q1[:, None], q2[:, None]))
+        return of_distances(self.architecture.layers, Distances(near=near, far=far), q1, q2)
 
     def _samples(self, x: Any, name: str) -> np.ndarray:
         x = np.asarray(x)
@@ -151,10 +214,12 @@ class AnalyticKernel:
 
 
 def _check_layers(layers: tuple[Layer, ...]) -> None:
+    # By their very type: a subclass may compute something else.
+    known = {AvgPool, Conv, Dense, Flatten, GlobalAvgPool, *DUALS}
     for layer in layers:
-        if isinstance(layer, Residual):
+        if type(layer) is Residual:
             _check_layers(layer.branch)
-        elif not isinstance(layer, (AvgPool, Conv, Dense, Flatten, GlobalAvgPool, *DUALS)):
+        elif type(layer) not in known:
             raise TypeError(f"architecture must have layers with a kernel in closed form, found {layer}")
 
 

@@ -5,20 +5,11 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any, ClassVar
 
+from haarflow.kernels.layer import Layer as Layer
+
 _PADDINGS = ("CIRCULAR", "SAME")
 # Beyond it squares of variances overflow.
 _LARGEST_STD = 1e75
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer; `kind` says which rules of composition hold for it."""
-
-    kind: ClassVar[str] = "pointwise"
-
-    def spatial_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the spatial axes' sizes behind this layer, given those in front of it."""
-        return shape
 
 
 def _positive_std(layer: Layer, W_std: float, b_std: float) -> None:

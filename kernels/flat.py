@@ -16,7 +16,7 @@ from haarflow.kernels.recursion import Place, State, covariance, marginals, walk
 from haarflow.kernels.schedule import schedule
 from haarflow.kernels.tiling import Tile, filled, in_tiles, power_of_two
 
-__all__ = ["Vectors", "flat_distances", "flat_gram", "of_distances", "of_products", "of_states", "prepare_vectors"]
+__all__ = ["Vectors", "flat_angles", "flat_gram", "of_distances", "of_products", "of_states", "prepare_vectors"]
 
 # Sides of a tile: large for BLAS, small for a core's cache.
 _SIDE = 512
@@ -73,10 +73,8 @@ def _of_distances(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Ar
 
 
 def _of_cosines(layers: tuple[Layer, ...], c: Array, q1: Array, q2: Array) -> tuple[Array, Array]:
-    s1, s2 = jnp.sqrt(q1), jnp.sqrt(q2)
-    gap, size = (s1 - s2) ** 2, 2 * s1 * s2
-    near, far = size * (1 - c), size * (1 + c)
-    return of_states(layers, Distances(gap + near, gap + far, near, far), q1, q2)
+    size = 2 * jnp.sqrt(q1) * jnp.sqrt(q2)
+    return of_states(layers, Distances(near=size * (1 - c), far=size * (1 + c)), q1, q2)
 
 
 _products_tile = compiled(_of_cosines)
@@ -186,8 +184,7 @@ def _apart(a: Vectors, b: Vectors) -> Distances:
     """Return the distances of aligned samples [pairs]; rounding shifts the angle between them by eps."""
     s1, s2 = np.sqrt(a.q), np.sqrt(b.q)
     near, far = (s1 * s2 * np.einsum("ij,ij->i", part, part) for part in (a.unit - b.unit, a.unit + b.unit))
-    gap = (s1 - s2) ** 2
-    return Distances(gap + near, gap + far, near, far)
+    return Distances(near=near, far=far)
 
 
 def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2: np.ndarray) -> KernelPair:
@@ -198,18 +195,18 @@ def of_distances(layers: tuple[Layer, ...], apart: Distances, q1: np.ndarray, q2
         return KernelPair(*(to_numpy(part)[: len(q1)] for part in found))
 
 
-def flat_distances(a: Vectors, b: Vectors) -> tuple[np.ndarray, ...]:
-    """Return |x - x'|^2 / d, |x + x'|^2 / d [n1, n2] and q1, q2, close pairs from their differences."""
+def flat_angles(a: Vectors, b: Vectors) -> Distances:
+    """Return near and far [n1, n2] of all pairs, close ones from their differences."""
     c = a.unit @ b.unit.T
-    s1, s2 = np.sqrt(a.q)[:, None], np.sqrt(b.q)[None]
-    gap, size = (s1 - s2) ** 2, 2 * s1 * s2
-    D, S = gap + size * (1 - c), gap + size * (1 + c)
+    size = 2 * np.sqrt(a.q)[:, None] * np.sqrt(b.q)
+    near, far = size * (1 - c), size * (1 + c)
     rows, columns = np.nonzero(np.abs(c) >= _edge(c.dtype))
     step = max(1, _CLOSE // a.unit.shape[1])
     for start in range(0, len(rows), step):
         i, j = rows[start : start + step], columns[start : start + step]
-        D[i, j], S[i, j], *_ = _apart(a[i], b[j])
-    return D, S, a.q, b.q
+        apart = _apart(a[i], b[j])
+        near[i, j], far[i, j] = apart.near, apart.far
+    return Distances(near=near, far=far)
 
 
 def _edge(dtype: np.dtype) -> float:

@@ -12,7 +12,7 @@ from haarflow.kernels.architecture import Layer
 from haarflow.kernels.backend import compiled, fence, precision, to_numpy
 from haarflow.kernels.displacements import of_pairs
 from haarflow.kernels.duals import Distances
-from haarflow.kernels.flat import flat_distances, of_states, prepare_vectors
+from haarflow.kernels.flat import Vectors, flat_angles, of_states, prepare_vectors
 from haarflow.kernels.schedule import layout
 
 __all__ = ["ntk_gradient"]
@@ -22,13 +22,13 @@ _NUMBERS = 2**20
 
 
 @compiled
-def _slopes(layers: tuple[Layer, ...], D: Array, S: Array, q1: Array, q2: Array) -> tuple[Array, Array, Array]:
-    """Return dTheta/dD, dTheta/dS and dTheta/dq1, element by element."""
+def _slopes(layers: tuple[Layer, ...], apart: Distances, q1: Array, q2: Array) -> tuple[Distances, Array]:
+    """Return Theta's derivatives with respect to distances and q1, element by element."""
 
-    def total(D: Array, S: Array, q1: Array) -> Array:
-        return jnp.sum(of_states(layers, Distances(D, S), q1, q2[None, :])[1])
+    def total(apart: Distances, q1: Array) -> Array:
+        return jnp.sum(of_states(layers, apart, q1, q2[None, :])[1])
 
-    return jax.grad(total, argnums=(0, 1, 2))(D, S, jnp.broadcast_to(q1[:, None], D.shape))
+    return jax.grad(total, argnums=(0, 1))(apart, jnp.broadcast_to(q1[:, None], (len(q1), len(q2))))
 
 
 @compiled
@@ -105,25 +105,51 @@ def _check(slopes: np.ndarray) -> None:
 
 
 def _flat_gradient(kernel: AnalyticKernel, x: np.ndarray, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    distances = flat_distances(prepare_vectors(x), prepare_vectors(sources))
-    D, S, q1, q2 = distances
-    total = q1[:, None] + q2[None, :]
+    a, b = prepare_vectors(x), prepare_vectors(sources)
+    blank = a.q == 0
+    slopes = np.empty((len(x), weights.shape[1], x.shape[1]), x.dtype)
+    if not blank.all():
+        slopes[~blank] = _of_angles(kernel, a[~blank], x[~blank], b, sources, weights)
+    if blank.any():
+        slopes[blank] = _at_zero(kernel, b, sources, weights)
+    return 2 / x.shape[1] * slopes
+
+
+def _of_angles(
+    kernel: AnalyticKernel, a: Vectors, x: np.ndarray, b: Vectors, sources: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    apart = flat_angles(a, b)
+    s1, s2 = np.sqrt(a.q)[:, None], np.sqrt(b.q)
     with precision(kernel.dtype):
-        near, far, own = map(to_numpy, _slopes(kernel.architecture.layers, *distances))
+        found, own = _slopes(kernel.architecture.layers, apart, a.q, b.q)
+        near, far, own = map(to_numpy, (found.near, found.far, own))
     eps = float(np.finfo(kernel.dtype).eps)
-    # Where points meet, the slope along D is infinite, and the one-sided derivatives cancel.
-    meet = (64 * eps) ** 2 * total >= D
+    # Where points meet, or are parallel, the slope along near is infinite, and the one-sided derivatives cancel.
+    rounding = (64 * eps) ** 2 * s1 * s2
+    meet = rounding >= apart.near
     near[meet] = 0
-    far[(64 * eps) ** 2 * total >= S] = 0  # antipodes have a kink of their own without bias
+    far[rounding >= apart.far] = 0  # antipodes have a kink of their own without bias
     for part in (far, own):
         part[meet & ~np.isfinite(part)] = 0
-    # D = |x - z|^2 / d, S = |x + z|^2 / d, q1 = |x|^2 / d.
-    rows, columns = np.nonzero((eps**0.5 * total > D) & ~meet)
+    # With s = |x| / sqrt d: near = 2 (s s' - <x, z> / d), far = 2 (s s' + <x, z> / d), q1 = s^2.
+    rows, columns = np.nonzero((eps**0.5 * s1 * s2 > apart.near) & ~meet)
     steep = near[rows, columns]
     near[rows, columns] = 0
-    along_x = (near + far + own) @ weights
-    slopes = along_x[:, :, None] * x[:, None, :]
+    ratio = s2 / s1
+    slopes = ((near + far) * ratio + own) @ weights
+    slopes = slopes[:, :, None] * x[:, None, :]
     slopes += np.einsum("mz,zc,zd->mcd", far - near, weights, sources, optimize=True)
-    # A difference of close points, not of two large sums.
-    np.add.at(slopes, rows, (steep[:, None] * weights[columns])[:, :, None] * (x[rows] - sources[columns])[:, None, :])
-    return np.asarray(2 / x.shape[1] * slopes)
+    # A difference of close directions, not of two large sums.
+    turned = (s2[columns] * x.shape[1] ** 0.5)[:, None] * (a.unit[rows] - b.unit[columns])
+    np.add.at(slopes, rows, (steep[:, None] * weights[columns])[:, :, None] * turned[:, None, :])
+    return slopes
+
+
+def _at_zero(kernel: AnalyticKernel, b: Vectors, sources: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the same at x = 0, which has no angle."""
+    zero = np.zeros(1, b.q.dtype)
+    with precision(kernel.dtype):
+        found, own = _slopes(kernel.architecture.layers, Distances(b.q[None], b.q[None]), zero, b.q)
+        near, far, own = map(to_numpy, (found.D, found.S, own))
+    # D = |x - z|^2 / d, S = |x + z|^2 / d; q1 = |x|^2 / d has no slope here, unless it is infinite.
+    return np.asarray(np.einsum("z,zc,zd->cd", (far - near + 0 * own)[0], weights, sources, optimize=True))

@@ -14,7 +14,8 @@ from jax import Array
 
 from haarflow.kernels import convolution
 from haarflow.kernels.architecture import Conv
-from haarflow.kernels.duals import DUALS, Distances, Features
+from haarflow.kernels.duals import DUALS, Distances
+from haarflow.kernels.pairs import Features, inverse
 from haarflow.kernels.schedule import Unit
 
 __all__ = ["Marginal", "Place", "State", "covariance", "distance_sum", "marginals", "walk"]
@@ -77,7 +78,10 @@ def covariance(state: State, q1: Array, q2: Array) -> Array:
     if state.K is not None:
         return state.K
     assert state.apart is not None
-    D, S, *_ = state.apart
+    D, S, near, far = state.apart
+    if near is not None:
+        size = q1**0.5 * q2**0.5
+        return size - near / 2 if far is None else (far - near) / 4
     return (q1 + q2 - D) / 2 if S is None else (S - D) / 4
 
 
@@ -126,9 +130,24 @@ def _sum(a: State, at_a: Pair, b: State, at_b: Pair) -> State:
     theta = b.theta if a.theta is None else a.theta if b.theta is None else a.theta + b.theta
     if a.apart is None or b.apart is None:
         return State(None, covariance(a, *at_a) + covariance(b, *at_b), theta)
-    carried = a.apart.S is not None or b.apart.S is not None
-    S = distance_sum(a, *at_a) + distance_sum(b, *at_b) if carried else None
-    return State(Distances(a.apart.D + b.apart.D, S), None, theta)
+    D = S = near = far = None
+    if a.apart.D is not None and b.apart.D is not None:
+        carried = a.apart.S is not None or b.apart.S is not None
+        D = a.apart.D + b.apart.D
+        S = distance_sum(a, *at_a) + distance_sum(b, *at_b) if carried else None
+    if a.apart.near is not None and b.apart.near is not None:
+        (a1, a2), (b1, b2) = (tuple(q**0.5 for q in at) for at in (at_a, at_b))
+        # What the norms of sums exceed the sums of the norms by, multiplied: Lagrange's identity.
+        whole = ((at_a[0] + at_b[0]) ** 0.5) * ((at_a[1] + at_b[1]) ** 0.5) + (a1 * a2 + b1 * b2)
+        twist = 2 * (a1 * b2 - a2 * b1) ** 2 * inverse(whole)
+        near = a.apart.near + b.apart.near + twist
+        if a.apart.far is not None or b.apart.far is not None:
+            whole_a, whole_b = (
+                4 * s1 * s2 - part.near if part.far is None else part.far
+                for part, s1, s2 in ((a.apart, a1, a2), (b.apart, b1, b2))
+            )
+            far = whole_a + whole_b + twist
+    return State(Distances(D, S, near, far), None, theta)
 
 
 def _advance(unit: Unit, state: State, variances: Pair, first: Marginal, second: Marginal, place: Place) -> State:
@@ -176,7 +195,7 @@ def _weighted(state: State, weight: float, bias: float, before: Pair, after: Pai
         # What (sqrt q1 - sqrt q2)^2 loses to the bias goes to the angle.
         lost = 0.0 if bias == 0 or near is None else _lost(weight, bias, before, after)
         apart = Distances(
-            weight * D,
+            None if D is None else weight * D,
             None if S is None else weight * S + 4 * bias,
             None if near is None else weight * near + lost,
             None if far is None else weight * far + (lost + 4 * bias),

@@ -146,6 +146,8 @@ def _units(layers: list[Layer], remaining: int) -> tuple[tuple[Unit, ...], int]:
             units.append(Unit(branch=branch))
         elif isinstance(layer, (Dense, Conv)):
             waiting = layer
+        else:
+            raise TypeError(f"no kernel in closed form is known of {layer}")
     if waiting is not None:
         units.append(Unit(waiting))
     return tuple(units), remaining

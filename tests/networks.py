@@ -9,6 +9,11 @@ def _conv(padding, b_std=B, **options):
     return k.Conv(3, padding, W, b_std, **options)
 
 
+def repeated(nonlinearity, depth, bias):
+    """A flat network of `depth` hidden layers."""
+    return k.Sequential(*(k.Dense(1.4, bias), nonlinearity) * depth, k.Dense(1.0, bias))
+
+
 # name -> (network, shape of one sample)
 NETWORKS = {
     "linear": (k.Sequential(k.Dense(W, B)), (6,)),

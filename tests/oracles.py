@@ -26,18 +26,20 @@ def _relu(q1, q2, K):
 
 def _dual(layer, q1, q2, K):
     """E[s(u)s(v)] and E[s'(u)s'(v)] from the textbook formulas, which are safe at 50 digits."""
-    if isinstance(layer, kernels.Relu):
+    if type(layer) is kernels.Relu:
         return _relu(q1, q2, K)
-    if isinstance(layer, kernels.LeakyRelu):
+    if type(layer) is kernels.LeakyRelu:
         a = mpmath.mpf(layer.slope)
         J, slope = _relu(q1, q2, K)
         return (1 - a) ** 2 * J + a * K, (1 - a) ** 2 * slope + a
-    if isinstance(layer, kernels.Erf):
+    if type(layer) is kernels.Erf:
         P = (1 + 2 * q1) * (1 + 2 * q2)
         return 2 / mpmath.pi * mpmath.asin(2 * K / mpmath.sqrt(P)), 4 / mpmath.pi / mpmath.sqrt(P - 4 * K * K)
-    if isinstance(layer, kernels.Sin):
+    if type(layer) is kernels.Sin:
         near, far = mpmath.exp(-(q1 + q2 - 2 * K) / 2), mpmath.exp(-(q1 + q2 + 2 * K) / 2)
         return (near - far) / 2, (near + far) / 2
+    if type(layer) is not kernels.Gelu:
+        raise TypeError(f"no textbook formula for {layer}")
     P, R = q1 * q2, (1 + q1) * (1 + q2)
     d = mpmath.sqrt(R - K * K)
     f = mpmath.atan2(K, d)
@@ -126,6 +128,15 @@ def mp_kernel(arch, x1, x2):
         ]
         K, T = _walk(arch.layers, K, [k * 0 for k in K])
         return np.asarray(K[1]).item(), np.asarray(T[1]).item()
+
+
+def mp_flat(layers, x1, x2, digits=DIGITS):
+    """K and Theta, each at (x, x), (x, x'), (x', x'), of two flat samples in 50-digit arithmetic."""
+    with mpmath.workdps(digits):
+        x = [_mp(x1), _mp(x2)]
+        K = [np.array(np.dot(x[i], x[j]) / len(x1), dtype=object) for i, j in ((0, 0), (0, 1), (1, 1))]
+        K, T = _walk(layers, K, [k * 0 for k in K])
+        return [[np.asarray(value).item() for value in part] for part in (K, T)]
 
 
 def gradient_flow_mean(train, rows, y, times):

@@ -22,4 +22,4 @@ class LayerNorm(Layer):
     Source: Ba et al. 2016 (arXiv 1607.06450); affine-free in Nordenfors & Flinth 2024.
     """
 
-    kind: ClassVar[str] = "pointwise"
+    kind: ClassVar[str] = "norm"

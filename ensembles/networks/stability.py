@@ -75,7 +75,11 @@ def _curvature(recipe: Recipe, f: Any, u: Any) -> Any:
     if recipe.loss == "cross_entropy":
         p = jax.nn.softmax(f)
         return p * (u - jnp.sum(p * u, axis=-1, keepdims=True)) / len(f)
-    return u / f.size if recipe.loss == "mean" else u
+    if recipe.loss == "mean":
+        return u / f.size
+    if recipe.loss == "sum":
+        return u
+    raise ValueError(f"loss must be one whose curvature is known, found {recipe.loss!r}")
 
 
 def _products(recipe: Recipe, parts: Parts, parameters: Any, x: Any, share: Any, v: Any) -> Any:

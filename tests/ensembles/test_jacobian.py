@@ -153,3 +153,16 @@ def test_nodes_that_do_not_fit_are_refused(monkeypatch, nodes):
     said = r"times must be fewer: .*\[arrays, elements, samples, times, outputs\] = \[3, 128, 2, 1, 2\]"
     with pytest.raises(ValueError, match=said):
         ensemble.jacobian(x[2:], 1.0)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6, 1e6])
+def test_at_zero_and_at_points_of_another_size(size):
+    network = kernels.Sequential(kernels.Dense(W), kernels.Gelu(), kernels.Dense())
+    rng = np.random.default_rng(0)
+    ensemble = hf.DeepEnsemble(network).fit(rng.standard_normal((5, 3)), rng.standard_normal((5, 1)))
+    points, step = rng.standard_normal((2, 2, 3))
+    points *= size
+    h = 1e-5 * max(size, 1e-2)
+    ahead, behind = (ensemble.predict(points + sign * h * step, np.inf).mean[0, :, 0] for sign in (1, -1))
+    along = np.einsum("mi,mi->m", ensemble.jacobian(points, np.inf)[0, :, 0], step)
+    np.testing.assert_allclose(along, (ahead - behind) / (2 * h), rtol=1e-6)

@@ -1,8 +1,13 @@
 """Architectures: every wrong composition is refused with a sentence that says what would be right."""
 
+import numpy as np
+import oracles
 import pytest
+import textbook
 
 from haarflow import kernels as k
+from haarflow.kernels.architecture import Layer
+from haarflow.kernels.schedule import schedule
 
 WRONG = [
     (lambda: k.Sequential(), "at least one layer"),
@@ -99,3 +104,27 @@ def test_key_is_stable_and_tells_networks_apart():
 def test_sequential_unpacks():
     inner = k.Sequential(k.Dense(2.0), k.Relu(), k.Dense())
     assert k.Sequential(inner, k.Relu(), k.Dense()).layers == (*inner.layers, k.Relu(), k.Dense())
+
+
+def test_layers_say_their_kind():
+    """A default would let a nonlinearity stand on raw input, which its Gaussian formula does not hold for."""
+    with pytest.raises(TypeError, match=r"Silent: a Layer must say its kind, one of linear, nonlinear, .* found none"):
+        type("Silent", (Layer,), {})
+    with pytest.raises(TypeError, match="found 'pointwise'"):
+        type("Misspelt", (Layer,), {"kind": "pointwise"})
+    assert type("Steep", (k.LeakyRelu,), {}).kind == "nonlinear"
+
+
+def test_a_layer_without_a_kernel_is_no_other():
+    """Neither left out nor taken for what it derives from."""
+    steep = type("Steep", (k.Relu,), {})()
+    for layer in (steep, type("Cube", (Layer,), {"kind": "nonlinear"})()):
+        network = k.Sequential(k.Dense(), layer, k.Dense())
+        with pytest.raises(TypeError, match="architecture must have layers with a kernel in closed form, found"):
+            k.analytic(network)
+        with pytest.raises(TypeError, match="no kernel in closed form is known of"):
+            schedule(network.layers, 0)
+        one = np.ones(1)
+        for formula in (oracles._dual, textbook._dual):
+            with pytest.raises(TypeError, match="no textbook formula for"):
+                formula(layer, one, one, one)
