@@ -15,7 +15,7 @@ from haarflow.kernels.duals import DUALS, Distances
 from haarflow.kernels.flat import SMALL_SIDE, Vectors, flat_gram, of_distances, prepare_vectors
 from haarflow.kernels.images import Images, image_gram, prepare_images, tile_side
 from haarflow.kernels.pair import KernelPair
-from haarflow.kernels.schedule import layout
+from haarflow.kernels.schedule import homogeneous, layout
 from haarflow.kernels.tiling import Report
 
 __all__ = ["KERNEL_VERSION", "AnalyticKernel", "analytic"]
@@ -131,11 +131,14 @@ class AnalyticKernel:
         Raises
         ------
         ValueError
-            For samples of inner products too small in magnitude, with the first one's size and the remedy.
+            For samples too small in magnitude, with the first one's size and the remedy.
         """
         self.architecture.check(x.shape[1:])
         smallest = self._smallest
-        if len(x) == 0 or smallest == 0 or not self.of_inner_product(x.shape[1:]):
+        if not self.of_inner_product(x.shape[1:]) and homogeneous(self.architecture.layers):
+            # These are normalised: kernels themselves have to be normal numbers, and no more.
+            smallest *= float(np.finfo(self.dtype).eps)
+        if len(x) == 0 or smallest == 0:
             return
         sizes = np.abs(x.reshape(len(x), -1)).max(axis=1, initial=0)
         tiny = np.flatnonzero((sizes > 0) & (sizes < smallest))

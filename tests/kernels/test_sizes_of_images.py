@@ -62,3 +62,25 @@ def test_sizes_that_differ(name, end, padding, b_std, dtype):
     network = k.Sequential(*(k.Conv(3, padding, 1.3, b_std), layer, k.Conv(3, padding, 1.1, b_std), layer, *ENDS[end]))
     x, other = images()
     assert errors(network, dtype, x, other * RATIOS[:, None, None, None]) < BOUND[dtype]
+
+
+# dtype -> a size of which the squares underflow, and what is refused where all angles come from squares.
+TINY = {"float64": (1e-153, 1e-140), "float32": (4e-19, 1e-13)}
+
+
+@pytest.mark.parametrize("dtype", TINY)
+def test_tiny_images_are_right_or_refused(dtype):
+    tiny, small = TINY[dtype]
+    rectified, smooth = (
+        k.Sequential(k.Conv(3, "SAME"), layer, k.GlobalAvgPool(), k.Dense(), layer, k.Dense())
+        for layer in (k.Relu(), k.Erf())
+    )
+    x = images().astype(dtype)
+    kernel = k.analytic(rectified, dtype)
+    found = kernel(tiny * x[:1], x[1:] / tiny)
+    for values, whole in zip(found, kernel(x[:1], x[1:]), strict=True):
+        np.testing.assert_allclose(values, whole, rtol=1e-12 if dtype == "float64" else 1e-5)
+    with pytest.raises(ValueError, match="x1 must hold samples of a magnitude of at least"):
+        kernel(tiny / 1000 * x)
+    with pytest.raises(ValueError, match="x1 must hold samples of a magnitude of at least"):
+        k.analytic(smooth, dtype)(small * x)
