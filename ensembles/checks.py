@@ -9,8 +9,8 @@ from haarflow import solvers
 from haarflow.fitted import Fitted
 from haarflow.groups import Action, HaarAction
 from haarflow.kernels import AnalyticKernel, Kernel, Sequential, Store, TangentKernel
+from haarflow.kernels.channels import warn_of_channels
 from haarflow.kernels.distributed import check_executor, check_workers
-from haarflow.kernels.misread import warn_of_channels
 from haarflow.kernels.own import OwnKernel
 from haarflow.training import KRYLOV_TOLERANCE, Means
 

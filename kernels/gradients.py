@@ -13,7 +13,8 @@ from haarflow.kernels.backend import compiled, fence, precision, to_numpy
 from haarflow.kernels.displacements import of_pairs
 from haarflow.kernels.duals import Distances
 from haarflow.kernels.flat import Vectors, flat_angles, of_states, prepare_vectors
-from haarflow.kernels.schedule import layout
+from haarflow.kernels.images import root_mean_squares
+from haarflow.kernels.schedule import homogeneous, layout
 from haarflow.kernels.tiling import few_sizes, filled
 
 __all__ = ["ntk_gradient"]
@@ -90,6 +91,11 @@ def ntk_gradient(
             flat += _flat_gradient(kernel, points, others[some], weights[some])
         _check(out, first)
         return out
+    if homogeneous(layers):  # slopes at x are those at its direction, and in proportion to the source's size
+        x = x / _divisor(root_mean_squares(x), x)
+        size = root_mean_squares(sources)
+        sources, weights = sources / _divisor(size, sources), weights * size[:, None]
+        x, sources, weights = (part.astype(kernel.dtype) for part in (x, sources, weights))
     kind = layout(layers, x.ndim - 2)
     positions = int(np.prod(x.shape[1:-1])) ** (2 if kind == "displaced" else 1)
     step = few_sizes(min(len(sources), max(1, _NUMBERS // (positions * weights.shape[1]))))
@@ -103,6 +109,11 @@ def ntk_gradient(
                 each += to_numpy(_image_gradient(layers, point, *parts, np.bool_(True)))
     _check(out, first)
     return out
+
+
+def _divisor(size: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return sizes [n] in a shape that divides samples [n, ...]; 1 for blank ones."""
+    return np.where(size > 0, size, 1).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def _check(slopes: np.ndarray, first: int) -> None:

@@ -16,7 +16,7 @@ from haarflow.kernels.spreads import spreads_of
 from haarflow.kernels.tiling import Report, Tile, filled, in_tiles
 from haarflow.kernels.unresolved import evaluated, unresolved
 
-__all__ = ["Images", "image_gram", "prepare_images", "tile_side"]
+__all__ = ["Images", "image_gram", "prepare_images", "root_mean_squares", "tile_side"]
 
 # Numbers of one array over positions and pairs that stay in a core's cache.
 _CACHED = 2**15
@@ -66,7 +66,7 @@ def _tile(layers: tuple[Layer, ...], x1: Array, x2: Array, spread1: tuple, sprea
 
 def prepare_images(layers: tuple[Layer, ...], x: np.ndarray) -> Images:
     """Bring samples [n, *positions, C] into the engine's layout, with what is evaluated once for each."""
-    size = _root_mean_squares(x.reshape(len(x), -1))
+    size = root_mean_squares(x)
     if homogeneous(layers):
         unit = np.where(size > 0, size, 1).reshape(-1, *(1,) * (x.ndim - 1))
         x = (x / unit).astype(x.dtype)
@@ -74,7 +74,9 @@ def prepare_images(layers: tuple[Layer, ...], x: np.ndarray) -> Images:
     return Images(last, spreads_of(layers, last), size)
 
 
-def _root_mean_squares(x: np.ndarray) -> np.ndarray:
+def root_mean_squares(x: np.ndarray) -> np.ndarray:
+    """Return the sizes of samples [n, ...], float64 [n]."""
+    x = x.reshape(len(x), -1)
     largest = np.abs(x).max(axis=1, initial=0)
     # Squares of very small or large samples would leave the range of numbers.
     x = x / np.where(largest > 0, largest, 1)[:, None]

@@ -2,12 +2,11 @@
 
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["InputWarning", "warn_of_channels", "warn_of_input", "warn_of_integers", "warn_of_width"]
+__all__ = ["InputWarning", "warn_of_input", "warn_of_integers", "warn_of_width"]
 
 # Integers from here on are what people write for a number of units.
 _WIDTH = 8
@@ -48,36 +47,6 @@ def warn_of_width(layer: str, W_std: Any) -> None:
             f"{layer}: W_std is a standard deviation of the weights and no width, found the integer {W_std}: layers "
             f"are infinitely wide, and of hf.FiniteEnsemble(width=...) wide; if it is meant, write {W_std}.0"
         )
-
-
-def warn_of_channels(layers: Any, shape: tuple[int, ...]) -> None:
-    """Say that images look as if their channels came first, where a network tells positions from channels.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        Of the network.
-    shape : tuple of int
-        Of one sample.
-    """
-    if len(shape) == 3 and shape[0] in (1, 3) and shape[1] == shape[2] != shape[0] and any(map(_sees, _walk(layers))):
-        h, w, c = shape
-        warn_of_input(
-            f"x is read as images of {h} x {w} pixels with {c} channels, [n, H, W, C], found samples of shape {shape}: "
-            "if the channels come first, pass x.transpose(0, 2, 3, 1)"
-        )
-
-
-def _walk(layers: Any) -> Iterator[Any]:
-    for layer in layers:
-        yield layer
-        yield from _walk(getattr(layer, "branch", ()))
-
-
-def _sees(layer: Any) -> bool:
-    from haarflow.kernels.architecture import AvgPool, Conv, GlobalAvgPool  # which itself warns of widths
-
-    return isinstance(layer, (AvgPool, Conv, GlobalAvgPool))
 
 
 def warn_of_integers(x: np.ndarray, name: str) -> None:

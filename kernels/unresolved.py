@@ -14,12 +14,14 @@ from haarflow.kernels.displacements import Doubt
 from haarflow.kernels.listed import Variances, of_listed, variances
 from haarflow.kernels.schedule import homogeneous, schedule
 from haarflow.kernels.spreads import spreads_of
-from haarflow.kernels.tiling import filled, power_of_two
+from haarflow.kernels.tiling import few_sizes, filled, power_of_two
 
 __all__ = ["evaluated", "unresolved"]
 
 # Estimated errors that are let pass; the true ones are at most half of them.
 _ERROR = {"float64": 1e-11, "float32": 1.2e-5}
+# What 1 - |cos| of samples of unequal size may be where distances resolve their angle.
+_PARALLEL = {"float64": 1e-6, "float32": 1e-3}
 # Ratios of sizes that are let pass: distances lose that many units of rounding.
 _RATIO = {"float64": 2.0**12, "float32": 2.0**4}
 # Numbers of one array over positions and pairs, or over positions, displacements and pairs, that are held at a time.
@@ -55,6 +57,7 @@ def unresolved(
     first, second = (_behind(layers, size) for size in sizes)
     bound = _RATIO[dtype]
     blurred = (first * second > 0) & ((first > bound * second) | (second > bound * first))
+    blurred |= _nearly_parallel(layers, a, b, sizes)
     alike = np.zeros_like(blurred)
     if doubt is not None:
         error = doubt.error + doubt.rest
@@ -64,6 +67,27 @@ def unresolved(
             alike[tuple(at)] = not are_copies(layers, a[..., at[0]], b[..., at[-1]])
     found = np.nonzero(blurred | alike)
     return found[0], found[-1]
+
+
+def _nearly_parallel(
+    layers: tuple[Layer, ...], a: np.ndarray, b: np.ndarray, sizes: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """Return which pairs of samples are nearly multiples of each other: distances hold little of their angle.
+
+    Where a network is homogeneous its samples are of one size, and behind a bias the angle is no longer small.
+    """
+    first, second = sizes
+    none = np.zeros(np.broadcast_shapes(first.shape, second.shape), bool)
+    linear = next(layer for layer in layers if isinstance(layer, (Dense, Conv)))
+    if homogeneous(layers) or linear.b_std > 0:
+        return none
+    u, v = (
+        x.reshape(-1, x.shape[-1]).astype(float) / np.where(s > 0, s, 1) for x, s in ((a, first.ravel()), (b, second))
+    )
+    products = np.einsum("di,di->i", u, v) if first.ndim == 1 else u.T @ v
+    alike = np.abs(products) / len(u) > 1 - _PARALLEL[a.dtype.name]
+    apart = np.abs(first - second) > 1e-3 * np.maximum(first, second)
+    return none | (alike & apart & (first * second > 0))
 
 
 def _behind(layers: tuple[Layer, ...], size: np.ndarray) -> np.ndarray:
@@ -106,7 +130,7 @@ def evaluated(
     left, left_columns = np.unique(rows), np.unique(columns)
     first, second = a[..., left].astype(float), b[..., left_columns].astype(float)
     spread = spreads_of(layers, first), spreads_of(layers, second)
-    size = min(power_of_two(len(rows)), max(1, power_of_two(_NUMBERS / int(np.prod(a.shape[:-2])) ** 2)))
+    size = min(few_sizes(len(rows)), max(1, power_of_two(_NUMBERS / int(np.prod(a.shape[:-2])) ** 2)))
     for start in range(0, len(rows), size):
         some = slice(start, start + size)
         i, j = np.searchsorted(left, rows[some]), np.searchsorted(left_columns, columns[some])

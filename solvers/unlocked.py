@@ -43,9 +43,13 @@ def divide_and_conquer(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = np.empty(n, transposed.dtype)
     size, length = np.empty(1, transposed.dtype), np.empty(1, np.intc)
     _call(function, n, transposed, values, size, -1, length, -1)
-    work, integers = np.empty(int(size[0]), transposed.dtype), np.empty(int(length[0]), np.intc)
-    if _call(function, n, transposed, values, work, len(work), integers, len(integers)):
-        raise scipy.linalg.LinAlgError(f"eigenvalues did not converge for a matrix of order {n}")
+    # A float32 may have been rounded down.
+    work = np.empty(max(int(size[0]), 1 + 6 * n + 2 * n**2), transposed.dtype)
+    integers = np.empty(max(int(length[0]), 3 + 5 * n), np.intc)
+    info = _call(function, n, transposed, values, work, len(work), integers, len(integers))
+    if info:
+        why = "eigenvalues did not converge" if info > 0 else f"LAPACK refuses its argument {-info}"
+        raise scipy.linalg.LinAlgError(f"{why} for a matrix of order {n}")
     return values, transposed
 
 

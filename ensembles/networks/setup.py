@@ -13,8 +13,8 @@ from haarflow.groups import Representation
 from haarflow.inputs import as_labels, as_samples, check_room
 from haarflow.kernels import Conv, digest_array
 from haarflow.kernels.backend import cores, on_cpu
+from haarflow.kernels.channels import warn_of_channels
 from haarflow.kernels.entry import Key
-from haarflow.kernels.misread import warn_of_channels
 from haarflow.networks.batches import Schedule
 from haarflow.networks.checkpoints import FORMAT
 from haarflow.networks.identity import own_parts

@@ -166,3 +166,17 @@ def test_at_zero_and_at_points_of_another_size(size):
     ahead, behind = (ensemble.predict(points + sign * h * step, np.inf).mean[0, :, 0] for sign in (1, -1))
     along = np.einsum("mi,mi->m", ensemble.jacobian(points, np.inf)[0, :, 0], step)
     np.testing.assert_allclose(along, (ahead - behind) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-60, 1e-8, 1.0, 1e8, 1e60])
+def test_euler_of_homogeneous_images(size):
+    """Means of networks without biases are homogeneous: <d mu / d x, x> = mu, at every size of the test point."""
+    layers = [kernels.Conv(3, W_std=2**0.5), kernels.Relu()] * 2
+    network = kernels.Sequential(*layers, kernels.Flatten(), kernels.Dense())
+    rng = np.random.default_rng(0)
+    x, y, point = rng.standard_normal((6, 4, 4, 1)), rng.standard_normal((6, 2)), rng.standard_normal((1, 4, 4, 1))
+    ensemble = hf.DeepEnsemble(network).fit(x, y)
+    mean = ensemble.predict(point * size, [1e2]).mean
+    slopes = ensemble.jacobian(point * size, [1e2])
+    found = np.einsum("tmkhwc,mhwc->tmk", slopes, point * size)
+    np.testing.assert_allclose(found, mean, rtol=1e-10, atol=1e-10 * np.abs(mean).max())

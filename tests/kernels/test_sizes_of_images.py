@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from oracles import mp_kernel
 
 from haarflow import kernels as k
 from haarflow.kernels.listed import of_listed, variances
@@ -84,3 +85,17 @@ def test_tiny_images_are_right_or_refused(dtype):
         kernel(tiny / 1000 * x)
     with pytest.raises(ValueError, match="x1 must hold samples of a magnitude of at least"):
         k.analytic(smooth, dtype)(small * x)
+
+
+@pytest.mark.parametrize("distance", [1e-9, 1e-7, 1e-5])
+def test_nearly_parallel_images_of_unequal_size(distance):
+    """Distances, of which the angle is a small part, hold few of its digits: such pairs are evaluated with more."""
+    network = k.Sequential(k.Conv(3, W_std=2**0.5), k.Relu(), k.Flatten(), k.Dense(1.0, 0.1))
+    x, other = np.random.default_rng(0).standard_normal((2, 1, 4, 4, 1))
+    near = 2 * x + distance * other
+    exact = mp_kernel(network, x[0], near[0])
+    for dtype, bound in (("float64", 1e-11), ("float32", 1e-5)):
+        found = k.analytic(network, dtype)(x, near)
+        if dtype == "float64" or distance > 1e-6:  # what float32 holds of the samples
+            for value, truth in zip(found, exact, strict=True):
+                assert abs(value.item() / float(truth) - 1) < bound
