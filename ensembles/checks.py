@@ -72,11 +72,15 @@ def unknown(options: dict[str, Any], method: str, takes: str, instead: str) -> N
     options : dict
         What was given by names that the method does not know.
     method, takes, instead : str
-        The method, its arguments, and what to do.
+        The method, its arguments, and what has training times.
     """
     if options:
         found = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        told = f": {instead}" if any(name.lower() in _IN_STEPS for name in options) else ""
+        told = (
+            f": nothing is trained in steps; {instead} has the training times"
+            if any(name.lower() in _IN_STEPS for name in options)
+            else ""
+        )
         raise TypeError(f"{method} takes {takes}, found {found}{told}")
 
 
