@@ -74,7 +74,7 @@ FAULTS = {
     "flow never arrives": lambda: _around(
         filters.GradientFlow,
         "__call__",
-        lambda call: lambda self, values, times, rate: call(self, values, np.minimum(times, 1e9 / rate), rate),
+        lambda call: lambda self, values, times, rate: call(self, values, np.minimum(times, 1e6 / rate), rate),
     ),
     "momentum counts twice": lambda: _result(
         filters.HeavyBall, "__call__", lambda phi, ball, *_: phi * (1 + ball.momentum)
@@ -178,13 +178,13 @@ FAULTS = {
 FOUND_BY = {
     "momentum is a step late": 0,
     "descent is a step early": 1,
-    "flow never arrives": 62,
+    "flow never arrives": 26,
     "momentum counts twice": 0,
     "threshold a million times too high": 0,
     "rounding is inverted": 62,
     "unresolved modes are followed too long": 384,
     "unresolved modes are dropped at once": 0,
-    "the block's own scale": 255,
+    "the block's own scale": 1402,
     "stabilisers are ignored": 1,
     "transporters point back": 9,
     "coincidences are not merged": 1,
