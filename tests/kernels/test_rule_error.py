@@ -53,7 +53,7 @@ VANISHING = {"relu": (Relu(), (3, 5, 7)), "gelu": (Gelu(), (3, 5, 7)), "erf": (E
 )
 def test_blocks_that_vanish_are_within_what_is_known_of_them(name, make, resolutions):
     act, degrees = VANISHING[name]
-    kernel = kernels.analytic(network(act, 1))
+    kernel = kernels.analytic(kernels.Sequential(kernels.Flatten(), *network(act, 1).layers))
     for resolution in resolutions:
         group = make(resolution)
         x = np.random.default_rng(resolution).standard_normal((3, 1, group.dim))
@@ -68,7 +68,8 @@ def test_blocks_that_vanish_are_within_what_is_known_of_them(name, make, resolut
 
 
 def test_one_sample_and_many_are_compared_alike():
-    kernel, group = kernels.analytic(network(Relu(), 2, 0.1)), groups.so3(8)
+    architecture = kernels.Sequential(kernels.Flatten(), *network(Relu(), 2, 0.1).layers)
+    kernel, group = kernels.analytic(architecture), groups.so3(8)
     action, irreps = groups.matrix_action(group), [groups.harmonic(group, 1), groups.harmonic(group, 4)]
     x = np.random.default_rng(0).standard_normal((20, 2, 3))
     finer = groups.matrix_action(groups.so3(16))
