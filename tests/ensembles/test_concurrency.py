@@ -51,7 +51,7 @@ CALLS = {
     "predict": ("evaluate", lambda e: e.predict(X, T).mean),
     "covariance": ("with_covariance", lambda e: e.predict(X, T, covariance="diagonal").variance),
     "sample": ("evaluate", lambda e: e.sample(X, T, members=2, seed=0)),
-    "jacobian": ("learn", lambda e: e.jacobian(X, T)),
+    "jacobian": ("differentiate", lambda e: e.jacobian(X, T)),
 }
 
 
