@@ -67,8 +67,9 @@ def in_background(
     if place in _running:  # another thread does the same
         place = os.getpid(), object()
     _running[place] = ended, began, seconds
-    threading.Thread(target=run, name=f"haarflow: {what}", daemon=kept is None).start()
+    thread = threading.Thread(target=run, name=f"haarflow: {what}", daemon=kept is None)
     try:
+        thread.start()  # an interruption may come while it begins
         _wait(ended, began, tick)
     except BaseException as error:
         left.append(True)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from haarflow import solvers
+from haarflow.cost import outside
 from haarflow.fitted import Fitted
 from haarflow.groups import HaarAction
 from haarflow.kernels import AnalyticKernel, Irrep, Kernel, StoreWarning
@@ -102,7 +103,7 @@ def with_covariance(kernel: Kernel, fitted: Fitted, means: Means, progress: Prog
             f"store {means.store.path} is gone: it was moved or removed, and the blocks of the covariance are computed "
             "without it, and not kept",
             StoreWarning,
-            stacklevel=4,
+            stacklevel=outside(),
         )
         means = replace(means, store=None)
     trained = train(kernel, fitted.problem, every, means, progress, nngp=True)

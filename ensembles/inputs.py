@@ -276,8 +276,9 @@ def as_output(
                 f"output must be groups.vector(...), groups.harmonic(...) or a list of these, found {_brief(output)}"
             )
         irreps = [irrep for each in several for irrep in summands(each)]
-        if any(irrep.group.name != action.group.name for irrep in irreps):
-            raise ValueError(f"output must represent the action's group {action.group.name}, found {irreps[0].name}")
+        others = [irrep.name for irrep in irreps if irrep.group.name != action.group.name]
+        if others:
+            raise ValueError(f"output must represent the action's group {action.group.name}, found {others[0]}")
         # At the action's own resolution, which has to serve the degree.
         return HarmonicSum(action.group, tuple(harmonic(action.group, each.degree, each.odd) for each in irreps))
     if not isinstance(output, Representation):

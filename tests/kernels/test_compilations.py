@@ -11,13 +11,16 @@ from haarflow import groups, kernels
 from haarflow.kernels import backend
 from haarflow.kernels.tiling import few_sizes
 
-flat, images, gradients = (
-    importlib.import_module(f"haarflow.kernels.{name}") for name in ("flat", "images", "gradients")
+flat, images, spreads, unresolved, gradients = (
+    importlib.import_module(f"haarflow.kernels.{name}")
+    for name in ("flat", "images", "spreads", "unresolved", "gradients")
 )
 SIZES = [1, 2, 3, 5, 17, 33, 64, 100, 200, 500]
 PROGRAMS = {
     flat: ("_vectors_tile", "_of_distances"),
-    images: ("_tile", "_spreads", "_pairs"),
+    images: ("_tile",),
+    spreads: ("_spreads",),
+    unresolved: ("_pairs",),
     gradients: ("_slopes", "_image_gradient"),
 }
 
