@@ -27,9 +27,9 @@ __all__ = [
     "prepare_vectors",
 ]
 
-# Sides of a tile: large for BLAS, small for a core's cache; and of one for few samples, or for the rest of many. There
-# are no others, since each would be compiled for.
-_SIDE, SMALL_SIDE = 512, 64
+# Sides of a tile: large for BLAS, small for a core's cache; and of those for fewer samples, or for the rest of many.
+# There are no others, since each would be compiled for.
+_SIDE, _MIDDLE_SIDE, SMALL_SIDE = 512, 256, 64
 # Numbers of the differences of close pairs that are held at a time.
 _CLOSE = 2**19
 # Numbers at relative positions that are evaluated at a time, at least.
@@ -141,9 +141,9 @@ def flat_gram(
 
 
 def _side(n: int) -> int:
-    """Return a tile's side: one of two, and little filled up."""
-    large, small = (-(-n // side) * side for side in (_SIDE, SMALL_SIDE))
-    return _SIDE if large < 1.1 * small else SMALL_SIDE
+    """Return a tile's side: the largest of three by which little is filled up."""
+    least = -(-n // SMALL_SIDE) * SMALL_SIDE
+    return next(side for side in (_SIDE, _MIDDLE_SIDE, SMALL_SIDE) if -(-n // side) * side < 1.1 * least)
 
 
 def of_products(
