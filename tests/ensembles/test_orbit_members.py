@@ -1,5 +1,7 @@
 """ensemble.members_needed against tails of the covariance written out, and against drawn ensembles."""
 
+import importlib
+
 import mpmath
 import numpy as np
 import pytest
@@ -123,3 +125,14 @@ def test_what_members_need():
     haar = hf.DeepEnsemble(flat, action=groups.matrix_action(plane)).fit(np.eye(2), np.ones((2, 1)))
     with pytest.raises(ValueError, match=r"action must be of a finite group.* found SO\(2\)"):
         haar.members_needed(np.eye(2), 0.1, 0.05, 1.0)
+
+
+def test_all_orbits_share_one_pass_over_the_kernel(monkeypatch):
+    deep = importlib.import_module("haarflow.deep")
+    calls, inner = [], deep.with_covariance
+    monkeypatch.setattr(deep, "with_covariance", lambda *args: calls.append(args) or inner(*args))
+    network = kernels.Sequential(kernels.Flatten(), kernels.Dense(2**0.5), kernels.Relu(), kernels.Dense())
+    x = np.random.default_rng(0).standard_normal((4, 3, 3, 1))
+    ensemble = hf.DeepEnsemble(network, groups.image_rotations(4)).fit(x, np.eye(4))
+    assert ensemble.members_needed(x, 0.1, 0.05, [1.0]).shape == (1, 4)
+    assert len(calls) == 1
